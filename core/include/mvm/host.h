@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What this host can do: the facts behind `macvm doctor`, vm:can and error hints.
+ */
+#ifndef MVM_HOST_H
+#define MVM_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct mvm_finding {
+    const char *what; /* "qemu", "accelerator", "guest image", ... */
+    bool ok;
+    char detail[256]; /* version and path, or what is missing */
+    char cure[160];   /* what to install or do; "" when ok */
+} mvm_finding;
+
+/* Looks afresh; fills at most `cap` findings and returns how many there are. May run
+ * `qemu --version`. */
+size_t mvm_host_findings(mvm_finding *out, size_t cap);
+
+int mvm_host_cpus(void);
+int64_t mvm_host_memory(void);   /* bytes of RAM */
+const char *mvm_host_arch(void); /* "x86_64" | "aarch64" */
+const char *mvm_version(void);   /* macvm's own version, "0.1.0" */
+
+/* Where macvm's own small Linux guest of `arch` is, when it has been built. false: *kernel and
+ * *initrd hold the paths where it was looked for. Buffers of at least 512 bytes. */
+bool mvm_guest_find(const char *arch, char *kernel, char *initrd, size_t cap);
+
+#endif
