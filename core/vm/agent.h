@@ -27,8 +27,12 @@ void mvm__agent_free(mvm__agent *agent); /* streams that others hold outlive it,
 void mvm__agent_port(mvm__agent *agent, bool open);
 void mvm__agent_data(mvm__agent *agent, const void *data, size_t len);
 void mvm__agent_writable(mvm__agent *agent);
-/* The session is over (guest died, reset, stopped): every stream and wait ends with err now. */
+/* The run is over (guest died, stopped): every stream and wait ends with err now. What comes next
+ * comes over a new port. */
 void mvm__agent_down(mvm__agent *agent, const mvm_err *err);
+/* The guest was reset: the same, but the port is still the one that it was, and may hold bytes
+ * that were meant for the agent before. */
+void mvm__agent_reset(mvm__agent *agent, const mvm_err *err);
 
 bool mvm__agent_is_ready(const mvm__agent *agent);
 const mvm__agent_info *mvm__agent_about(const mvm__agent *agent);

@@ -333,7 +333,7 @@ void mvm__vm_on_guest_shutdown(mvm_vm *vm, const char *reason)
     if (strcmp(reason, "reset") == 0) {
         mvm_err err;
         mvm__vm_fail(vm, &err, MVM_EAGENT, "the guest restarted");
-        mvm__agent_down(vm->agent, &err);
+        mvm__agent_reset(vm->agent, &err);
     } else if (strcmp(reason, "shutdown") == 0 && vm->state == MVM_RUNNING) {
         enter(vm, MVM_STOPPING);
     }
@@ -392,6 +392,8 @@ void mvm__vm_on_agent_ready(mvm_vm *vm, const mvm__agent_info *info)
 
 void mvm__vm_on_agent_lost(mvm_vm *vm, const mvm_err *err)
 {
-    if (!vm->rebooting && vm->state == MVM_RUNNING)
-        mvm__vm_emit(vm, &(mvm_event){.name = "error", .err = err});
+    if (vm->rebooting || vm->state != MVM_RUNNING)
+        return;
+    mvm__vm_emit(vm, &(mvm_event){.name = "error", .err = err});
+    mvm__waits_done_tag(&vm->waits, MVM__WAIT_READY, err);
 }

@@ -254,7 +254,8 @@ static int parse_mac(const char *text, char out[18], mvm_err *err)
         mvm_err_hint(err, "the first byte must be even, as in \"52:54:00:12:34:56\"");
         return MVM_ECONFIG;
     }
-    snprintf(out, 18, "%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5]);
+    for (int i = 0; i < 6; i++)
+        snprintf(out + 3 * i, 4, i < 5 ? "%02x:" : "%02x", b[i] & 0xff);
     return 0;
 }
 
