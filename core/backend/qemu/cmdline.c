@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * macvm's own guest gets the words of the table, then what the user adds, which wins where the
+ * kernel takes the last. A user's own kernel gets the user's words alone, and a console on the
+ * serial port unless they name one: without it neither its output nor its panic would be seen.
+ * Pure.
+ */
+#include "backend/qemu/cmdline.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "base/buf.h"
+
+enum { ALWAYS, TCG_ONLY };
+
+static const struct {
+    const char *word;
+    int when;
+    const char *reason;
+} g_words[] = {
+    {"console=ttyS0", ALWAYS, "the serial port is the console"},
+    {"quiet", ALWAYS, "every line printed during boot is emulated byte by byte"},
+    {"panic=0", ALWAYS, "a panic stays on the console and is reported; it never boots in a circle"},
+    {"8250.nr_uarts=1", ALWAYS, "there is one serial port; others are not looked for"},
+    {"no_timer_check", TCG_ONLY, "the check of the timer interrupt misjudges an emulated one"},
+    {"mitigations=off", TCG_ONLY, "no processor speculates here, so these only cost time"},
+};
+
+static void put(mvm__buf *out, const char *word)
+{
+    mvm__buf_printf(out, "%s%s", mvm__buf_len(out) ? " " : "", word);
+}
+
+/* Does a word of the line begin with `prefix`? */
+static bool has_word(const char *line, const char *prefix)
+{
+    for (const char *at = line; (at = strstr(at, prefix)) != NULL; at++)
+        if (at == line || at[-1] == ' ')
+            return true;
+    return false;
+}
+
+static void put_own(mvm__buf *out, const mvm__cmdline *in)
+{
+    for (size_t i = 0; i < MVM_COUNT(g_words); i++)
+        if (g_words[i].when == ALWAYS || !in->kvm)
+            put(out, g_words[i].word);
+    /* The guest counts with the host's counter; its own measuring takes long and can fail for want
+     * of a quick enough reference clock. It checks the figure later and corrects it. */
+    if (!in->kvm && in->tsc_khz > 0)
+        mvm__buf_printf(out, " tsc_early_khz=%" PRId64, in->tsc_khz);
+    mvm__buf_printf(out, " macvm.hostname=%s", in->name);
+    if (in->nat) /* the fixed addresses of QEMU's user network */
+        put(out, "macvm.ip=10.0.2.15/24,10.0.2.2,10.0.2.3");
+}
+
+char *mvm__cmdline_build(const mvm__cmdline *in)
+{
+    mvm__buf out = {0};
+
+    if (in->own)
+        put_own(&out, in);
+    if (in->user && in->user[0])
+        put(&out, in->user);
+    if (!in->own && !has_word(mvm__buf_str(&out), "console="))
+        put(&out, "console=ttyS0");
+    char *line = mvm__strdup(mvm__buf_str(&out));
+    mvm__buf_free(&out);
+    return line;
+}
