@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The host and the process: what it has and can do, the log, the terminal's size, directories.
+ */
+#include "mvl.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mvm/host.h"
+#include "mvm/log.h"
+
+enum { FINDINGS_MAX = 64, PATH_SIZE = 4096 };
+
+/// core.host() -> {cpus: integer, memory: integer, arch: string, findings: {what: string, ok: boolean, detail: string, cure: string}[]}
+/// What this host has, and what works on it, looked up afresh (it may run `qemu --version`).
+static int core_host(lua_State *L)
+{
+    mvm_finding *found = lua_newuserdatauv(L, FINDINGS_MAX * sizeof(*found), 0);
+    size_t n = mvm_host_findings(found, FINDINGS_MAX);
+
+    lua_createtable(L, 0, 4);
+    lua_pushinteger(L, mvm_host_cpus());
+    lua_setfield(L, -2, "cpus");
+    lua_pushinteger(L, mvm_host_memory());
+    lua_setfield(L, -2, "memory");
+    lua_pushstring(L, mvm_host_arch());
+    lua_setfield(L, -2, "arch");
+    lua_newtable(L);
+    for (size_t i = 0; i < n && i < FINDINGS_MAX; i++) {
+        lua_createtable(L, 0, 4);
+        lua_pushstring(L, found[i].what);
+        lua_setfield(L, -2, "what");
+        lua_pushboolean(L, found[i].ok);
+        lua_setfield(L, -2, "ok");
+        lua_pushstring(L, found[i].detail);
+        lua_setfield(L, -2, "detail");
+        lua_pushstring(L, found[i].cure);
+        lua_setfield(L, -2, "cure");
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -2, "findings");
+    return 1;
+}
+
+/// core.guest_find(arch?: string) -> string, string, boolean
+/// Where macvm's own Linux guest is, or is looked for: kernel, initrd, and whether they are there.
+static int core_guest_find(lua_State *L)
+{
+    char kernel[PATH_SIZE], initrd[PATH_SIZE];
+    bool found = mvm_guest_find(luaL_optstring(L, 1, mvm_host_arch()), kernel, initrd, PATH_SIZE);
+
+    lua_pushstring(L, kernel);
+    lua_pushstring(L, initrd);
+    lua_pushboolean(L, found);
+    return 3;
+}
+
+/// core.backend(name?: "qemu"|"vz"|"sim")
+/// The hypervisor of machines that name none; nil: the host's own. Raises `config` for one that
+/// does not exist.
+static int core_backend(lua_State *L)
+{
+    mvm_err err;
+
+    if (mvm_lab_backend(mvl_of(L)->lab, luaL_optstring(L, 1, NULL), &err) != 0)
+        return mvl_fail(L, &err);
+    return 0;
+}
+
+/// core.log_level(level: integer)
+/// 0 errors, 1 warnings (the default), 2 what is done, 3 everything.
+static int core_log_level(lua_State *L)
+{
+    mvm_log_level((int)luaL_checkinteger(L, 1));
+    return 0;
+}
+
+/// core.log(level: integer, text: string)
+/// Writes a line to the log on standard error.
+static int core_log(lua_State *L)
+{
+    int level = (int)luaL_checkinteger(L, 1);
+
+    luaL_argcheck(L, level >= MVM_LOG_ERROR && level <= MVM_LOG_DEBUG, 1, "0 to 3");
+    mvm_log(level, "%s", luaL_checkstring(L, 2));
+    return 0;
+}
+
+/// core.isatty(fd: integer) -> boolean
+/// Is this descriptor of the process a terminal?
+static int core_isatty(lua_State *L)
+{
+    lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+    return 1;
+}
+
+/// core.columns() -> integer
+/// The width of the terminal, 80 when there is none.
+static int core_columns(lua_State *L)
+{
+    struct winsize size;
+    int columns = 80;
+
+    for (int fd = STDERR_FILENO; fd >= STDIN_FILENO; fd--) {
+        if (ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+            columns = size.ws_col;
+    }
+    lua_pushinteger(L, columns);
+    return 1;
+}
+
+/// core.mkdir_private(path: string) -> true|nil, string|nil
+/// Makes a directory that only its owner can enter, and those above it. One that is there already
+/// is fine when it belongs to the caller. nil and why not otherwise.
+static int core_mkdir_private(lua_State *L)
+{
+    char path[PATH_SIZE];
+    size_t len;
+    const char *text = luaL_checklstring(L, 1, &len);
+    struct stat st;
+
+    luaL_argcheck(L, len > 0 && len < sizeof(path) && strlen(text) == len, 1, "not a path");
+    memcpy(path, text, len + 1);
+    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(path, 0700); /* the last one tells */
+        *slash = '/';
+    }
+    const char *why = NULL;
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        why = strerror(errno);
+    else if (stat(path, &st) != 0)
+        why = strerror(errno);
+    else if (!S_ISDIR(st.st_mode))
+        why = strerror(ENOTDIR);
+    else if (st.st_uid != geteuid())
+        why = "it belongs to somebody else";
+    if (why) {
+        lua_pushnil(L);
+        lua_pushfstring(L, "%s: %s", text, why);
+        return 2;
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/// core.gc_lab() -> string
+/// The lab's private directory, made now; what labs of processes that are gone left behind is removed
+/// with that. Raises `io`.
+static int core_gc_lab(lua_State *L)
+{
+    mvm_err err;
+    const char *dir = mvm_lab_dir(mvl_of(L)->lab, &err);
+
+    if (!dir)
+        return mvl_fail(L, &err);
+    lua_pushstring(L, dir);
+    return 1;
+}
+
+const luaL_Reg mvl_lib_host[] = {
+    {"host", core_host},
+    {"guest_find", core_guest_find},
+    {"backend", core_backend},
+    {"log_level", core_log_level},
+    {"log", core_log},
+    {"isatty", core_isatty},
+    {"columns", core_columns},
+    {"mkdir_private", core_mkdir_private},
+    {"gc_lab", core_gc_lab},
+    {NULL, NULL},
+};
