@@ -1,0 +1,123 @@
+-- SPDX-License-Identifier: MIT
+-- macvm check LAB.lua: validates a lab and prints its plan; nothing is started.
+
+local core = require "macvm.core"
+local json = require "macvm.json"
+local options = require "macvm.cli.options"
+local report = require "macvm.cli.report"
+local script = require "macvm.cli.script"
+
+local schemas
+
+local function fields_of(kind)
+    if not schemas then
+        schemas = {}
+        for _, schema in ipairs(core.schemas()) do schemas[schema.kind] = schema end
+    end
+    return schemas[kind].fields
+end
+
+local function device_plan(device)
+    local row = { kind = device.kind }
+    for _, field in ipairs(fields_of(device.kind)) do
+        local value = device[field.name]
+        if type(value) == "table" or type(value) ~= "userdata" then row[field.name] = value end
+    end
+    return row
+end
+
+local function plan_of(vm)
+    local row = { name = vm.name, devices = {} }
+    for _, field in ipairs(fields_of "vm") do
+        local value = vm[field.name]
+        if field.name == "devices" then
+            for i, device in ipairs(value or {}) do row.devices[i] = device_plan(device) end
+        elseif field.name == "boot" then
+            row.boot = value and {} or nil
+            for _, f in ipairs(value and fields_of "boot" or {}) do row.boot[f.name] = value[f.name] end
+        elseif value ~= nil then
+            row[field.name] = value
+        end
+    end
+    local ok, err = pcall(vm.check, vm)
+    row.backend = vm.backend ~= "" and vm.backend or nil
+    if not ok then row.error = report.line(err) end
+    return row, not ok and err or nil
+end
+
+local function show_device(row)
+    local parts = {}
+    for _, field in ipairs(fields_of(row.kind)) do
+        local value = row[field.name]
+        if value ~= nil and type(value) ~= "table" and tostring(value) ~= field.fallback then
+            if field.type == "size" then value = core.format_size(value) end
+            parts[#parts + 1] = ("%s = %s"):format(field.name, tostring(value))
+        end
+    end
+    return row.kind .. (parts[1] and "  " .. table.concat(parts, ", ") or "")
+end
+
+local function show(row)
+    report.write(("%s: %s, %s, %d %s, %s of memory\n"):format(row.name, row.backend or "no hypervisor",
+        row.arch or core.host().arch, row.cpus, row.cpus == 1 and "CPU" or "CPUs", core.format_size(row.memory)))
+    if row.boot and (row.boot.kernel or row.boot.initrd) then
+        report.write("  boot  kernel = ", row.boot.kernel or "none", ", initrd = ", row.boot.initrd or "none", "\n")
+    elseif not row.boot then
+        report.write("  boot  macvm's own small Linux guest\n")
+    end
+    for _, device in ipairs(row.devices) do report.write("  ", show_device(device), "\n") end
+    if row.error then report.write("  wrong: ", row.error, "\n") end
+end
+
+-- Evaluates the script with every verb that would start something turned off.
+local function evaluate(chunk, args)
+    local function is_plan(err)
+        return type(err) == "table" and rawget(err, "plan") == true
+    end
+    core.check_mode(true)
+    core.on_error(is_plan) -- of other tasks: what a plan can't know is no error
+    local main = core.spawn(chunk, table.unpack(args))
+    local ok, err = pcall(main.join, main)
+    for _, task in ipairs(core.tasks()) do
+        if task ~= core.current() then task:cancel() end
+    end
+    if not ok and not is_plan(err) then error(err, 0) end
+end
+
+return {
+    name = "check",
+    summary = "validate a lab and print its plan; nothing is started",
+    usage = { "check [--backend NAME] [--json] LAB.lua [arguments]" },
+    details = "Evaluates the script up to the first thing that needs a running machine, and checks every\n" ..
+        "machine that it has made against this host: files, sizes, devices, the hypervisor.",
+    options = {
+        { name = "backend", arg = "NAME", choices = { "qemu", "vz", "sim" },
+            help = "the hypervisor of machines that name none" },
+        { name = "json", help = "print JSON" },
+    },
+    many = true,
+    files = true,
+    run = function(args, opts)
+        if not args[1] then
+            error(options.usage_error "`macvm check` needs the path of a Lua script", 0)
+        end
+        local rest = table.move(args, 2, #args, 1, {})
+        if opts.backend then core.backend(opts.backend) end
+        local chunk = script.load(args[1], rest)
+        evaluate(chunk, rest)
+        local plan, first = {}, nil
+        for i, vm in ipairs(core.vms()) do
+            local err
+            plan[i], err = plan_of(vm)
+            first = first or err
+        end
+        if opts.json then
+            report.write(json({ machines = plan, started = false, ok = first == nil }, true), "\n")
+        else
+            for _, row in ipairs(plan) do show(row) end
+            report.write(#plan == 0 and "No machine is made. " or "", "Nothing was started.\n")
+        end
+        if first then error(first, 0) end
+        return 0
+    end,
+}
