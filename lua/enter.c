@@ -90,15 +90,17 @@ int mvl_enter(mvl_ctx *ctx, lua_CFunction fn, void *ud)
     return status;
 }
 
-/// core.on_error(fn: (fun(err: any, traceback: string|nil, task: macvm.task|nil))|nil)
+/// core.on_error(fn: (fun(err: any, traceback: string|nil, task: macvm.task|nil))|nil) -> function|nil
 /// Sets who is told of errors that nobody catches: of event handlers, and of tasks that failed and
 /// that nobody can join any more. Without one they are a line on standard error each, and the
-/// command exits with 1. `fn` can't wait.
+/// command exits with 1. `fn` can't wait. Returns the one that was set before.
 int mvl_on_error(lua_State *L)
 {
     if (!lua_isnoneornil(L, 1))
         luaL_checktype(L, 1, LUA_TFUNCTION);
     lua_settop(L, 1);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &hook_key);
+    lua_insert(L, 1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &hook_key);
-    return 0;
+    return 1;
 }

@@ -37,8 +37,8 @@ mvm_record *mvl_check_device(lua_State *L, int idx)
 void mvl_push_device(lua_State *L, mvm_record *rec)
 {
     if (mvl_id_push(L, rec)) {
-        mvl_device *known = luaL_testudata(L, -1, mvl_device_class.tname);
-        if (known && known->rec == rec)
+        mvl_device *known = mvl_box(L, -1);
+        if (known && known->obj.class == &mvl_device_class && known->rec == rec)
             return;
         lua_pop(L, 1);
     }
@@ -122,12 +122,12 @@ static int sub_newindex(lua_State *L)
 /* `disk { path = /a/b.img, size = 1073741824 }`: what was set. */
 static int record_tostring(lua_State *L)
 {
-    mvl_device *d = lua_touserdata(L, 1);
+    mvl_device *d = mvl_box(L, 1);
     luaL_Buffer b;
     int shown = 0;
 
-    if (!d->rec) {
-        lua_pushfstring(L, "%s (closed)", d->obj.class->name);
+    if (!d || !d->rec) {
+        lua_pushliteral(L, "device (closed)");
         return 1;
     }
     luaL_buffinit(L, &b);

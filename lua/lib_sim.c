@@ -76,8 +76,6 @@ static bool on_exec(void *ud, mvm_vm *vm, const char *const *argv, mvm_sim_reply
     question q = {ud, argv, reply, false};
 
     (void)vm;
-    if (!q.box->ctx)
-        return false; /* the state is being closed */
     if (mvl_enter(q.box->ctx, ask, &q) == LUA_OK)
         return q.answered;
     *reply = (mvm_sim_reply){.status = 126, .err = broken, .err_len = sizeof(broken) - 1};
@@ -97,7 +95,7 @@ int mvl_sim_script(lua_State *L)
         luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_settop(L, 2);
     bool on = !lua_isnil(L, 2);
-    if (mvm_sim_script(vm, on ? on_exec : NULL, lua_touserdata(L, 1), &err) != 0)
+    if (mvm_sim_script(vm, on ? on_exec : NULL, mvl_box(L, 1), &err) != 0)
         return mvl_fail(L, &err);
     lua_setiuservalue(L, 1, VM_UV_SCRIPT);
     return 1;

@@ -24,6 +24,7 @@ static void vm_release(void *box)
 {
     mvl_vm *self = box;
 
+    self->obj.awaited = self->unpinning;
     if (!self->vm)
         return;
     mvm_sub_cancel(self->watch);
@@ -53,7 +54,7 @@ static void unpin(void *ud)
     mvl_vm *self = ud;
 
     self->unpinning = false;
-    if (self->obj.ctx && self->obj.ctx->lab && self->vm && !mvm_vm_up(self->vm))
+    if (self->obj.ctx->lab && self->vm && !mvm_vm_up(self->vm))
         mvl_obj_pin(self, false);
 }
 
@@ -87,8 +88,8 @@ static mvl_vm *box_fill(lua_State *L, mvl_vm *self, mvm_vm *vm)
 void mvl_push_vm(lua_State *L, mvm_vm *vm)
 {
     if (mvl_id_push(L, vm)) {
-        mvl_vm *known = luaL_testudata(L, -1, mvl_vm_class.tname);
-        if (known && known->vm == vm)
+        mvl_vm *known = mvl_box(L, -1);
+        if (known && known->obj.class == &mvl_vm_class && known->vm == vm)
             return;
         lua_pop(L, 1);
     }
@@ -151,9 +152,8 @@ static int core_vm(lua_State *L)
     if (lua_pcall(L, 3, 1, 0) == LUA_OK)
         return 1;
     lua_getupvalue(L, 1, 1); // make, error, box
-    mvl_vm *self = luaL_testudata(L, -1, mvl_vm_class.tname);
-    if (self)
-        vm_release(self);
+    if (lua_isuserdata(L, -1))
+        vm_release(mvl_box(L, -1));
     lua_pop(L, 1);
     return lua_error(L);
 }

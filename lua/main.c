@@ -46,8 +46,7 @@ static int boot(lua_State *L)
 static int outcome(lua_State *L)
 {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &main_key);
-    mvl_task *task = lua_touserdata(L, -1);
-    mvl_task_outcome(L, task);
+    mvl_task_outcome(L, mvl_box(L, -1));
     lua_pushinteger(L, lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0);
     return 1;
 }

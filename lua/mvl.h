@@ -36,6 +36,7 @@ struct mvl_obj {
     mvl_ctx *ctx;
     const mvl_class *class;
     mvl_obj *prev, *next;
+    bool awaited; /* set by release: a callback of the loop may still come, with this box */
 };
 
 /* ---- waiting (task.c) --------------------------------------------------------------- */
@@ -200,8 +201,13 @@ struct mvl_class {
     lua_CFunction finalise; /* before release by __gc; returns true: the box lives on. May be NULL */
 };
 
-/* Pushes a closed box. The only way to make one. */
+/* Pushes the userdata of a new, closed box. The only way to make one. */
 void *mvl_obj_new(lua_State *L, const mvl_class *class);
+/* The box of a userdata that is known to be of a class of ours. NULL: it was finalised. */
+void *mvl_box(lua_State *L, int idx);
+/* When the context ends: lets go of every box, and frees them. */
+void mvl_obj_release_all(mvl_ctx *ctx);
+void mvl_obj_free_all(mvl_ctx *ctx);
 /* Pushes the userdata of a pinned class's box; false (nothing pushed): it is being collected. */
 bool mvl_obj_push(lua_State *L, const void *box);
 /* Keeps the box from being collected, or no longer. Needs no memory, raises nothing. */

@@ -1,39 +1,56 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Boxes: the userdata that stand for things of the core. A box is made closed, then its maker
- * acquires; __gc and __close let go by the same idempotent function. The context keeps a list of
- * open boxes, so that whatever Lua did not finalise is let go before the lab is closed.
+ * Boxes: what stands for a thing of the core. A box is made closed, then its maker acquires; __gc
+ * and __close let go by the same idempotent function.
+ *
+ * The box itself is C memory and the userdata only leads to it: Lua frees an object without calling
+ * __gc when there is no memory for that call. Such a box stays in the context's list, callbacks of
+ * the core find it, but nobody behind it, and it is let go before the lab is closed. This is the only
+ * malloc of the layer, and it happens when the userdata is there to free it.
  */
 #include "mvl.h"
 
-#include <string.h>
+#include <stdlib.h>
 
 static const char ids_key, pins_key, classes_key;
 
-static void unlink_obj(mvl_obj *obj)
+static void box_free(mvl_obj *obj)
 {
-    if (!obj->ctx)
-        return;
     *(obj->prev ? &obj->prev->next : &obj->ctx->objs) = obj->next;
     if (obj->next)
         obj->next->prev = obj->prev;
-    obj->prev = obj->next = NULL;
+    free(obj);
+}
+
+void mvl_obj_release_all(mvl_ctx *ctx)
+{
+    for (mvl_obj *obj = ctx->objs; obj; obj = obj->next)
+        obj->class->release(obj);
+}
+
+void mvl_obj_free_all(mvl_ctx *ctx)
+{
+    while (ctx->objs)
+        box_free(ctx->objs);
 }
 
 void *mvl_obj_new(lua_State *L, const mvl_class *class)
 {
     mvl_ctx *ctx = mvl_of(L);
     luaL_checkstack(L, 6, NULL);
-    mvl_obj *obj = lua_newuserdatauv(L, class->size, class->nuv);
+    mvl_obj **ref = lua_newuserdatauv(L, sizeof(*ref), class->nuv);
 
-    memset(obj, 0, class->size);
-    obj->class = class;
+    *ref = NULL;
     luaL_setmetatable(L, class->tname);
+    mvl_obj *obj = calloc(1, class->size);
+    if (!obj)
+        luaL_error(L, "not enough memory");
+    obj->class = class;
     obj->ctx = ctx;
     obj->next = ctx->objs;
     if (obj->next)
         obj->next->prev = obj;
-    ctx->objs = obj;
+    ctx->objs = *ref = obj;
     if (class->pinned) {
         mvl_id_set(L, obj);
         lua_rawgetp(L, LUA_REGISTRYINDEX, &pins_key);
@@ -42,6 +59,13 @@ void *mvl_obj_new(lua_State *L, const mvl_class *class)
         lua_pop(L, 1);
     }
     return obj;
+}
+
+void *mvl_box(lua_State *L, int idx)
+{
+    mvl_obj **ref = lua_touserdata(L, idx);
+
+    return *ref;
 }
 
 void mvl_id_set(lua_State *L, const void *ptr)
@@ -81,10 +105,10 @@ void mvl_obj_pin(void *box, bool on)
     lua_pop(L, 1);
 }
 
-/* Did the class's own finaliser, which may raise, keep the box alive? */
+/* Did the class's own finaliser, which may raise, keep the object alive? */
 static bool lives_on(lua_State *L, const mvl_obj *obj)
 {
-    if (!obj->class->finalise || !obj->ctx || !obj->ctx->lab)
+    if (!obj->class->finalise)
         return false;
     lua_pushcfunction(L, obj->class->finalise);
     lua_pushvalue(L, 1);
@@ -99,33 +123,38 @@ static bool lives_on(lua_State *L, const mvl_obj *obj)
 
 static int obj_gc(lua_State *L)
 {
-    mvl_obj *obj = lua_touserdata(L, 1);
+    mvl_obj *obj = mvl_box(L, 1);
 
-    if (!obj || !obj->class || lives_on(L, obj))
-        return 0;
+    if (!obj || !mvl_peek(L) || !mvl_peek(L)->lab || lives_on(L, obj))
+        return 0; /* closed: the context has let go of it */
     obj->class->release(obj);
-    if (obj->ctx && obj->class->pinned) {
+    if (obj->class->pinned) {
         lua_rawgetp(L, LUA_REGISTRYINDEX, &pins_key);
         lua_pushnil(L);
         lua_rawsetp(L, -2, obj);
     }
-    unlink_obj(obj);
-    obj->ctx = NULL;
+    *(mvl_obj **)lua_touserdata(L, 1) = NULL;
+    if (!obj->awaited)
+        box_free(obj);
     return 0;
 }
 
 static int obj_close(lua_State *L)
 {
-    mvl_obj *obj = lua_touserdata(L, 1);
+    mvl_obj *obj = mvl_box(L, 1);
 
-    if (obj && obj->class && obj->ctx)
+    if (obj)
         obj->class->release(obj);
     return 0;
 }
 
 void *mvl_check(lua_State *L, int idx, const mvl_class *class)
 {
-    return luaL_checkudata(L, idx, class->tname);
+    mvl_obj **ref = luaL_checkudata(L, idx, class->tname);
+
+    if (!*ref || !mvl_peek(L)->lab)
+        luaL_error(L, "this %s is closed", class->name);
+    return *ref;
 }
 
 bool mvl_method(lua_State *L)

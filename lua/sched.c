@@ -119,7 +119,7 @@ bool mvl_alive(const mvl_ctx *ctx)
 /* The task at idx goes onto the list of reports. */
 static void queue_report(lua_State *L, int idx)
 {
-    mvl_task *t = lua_touserdata(L, idx);
+    mvl_task *t = mvl_box(L, idx);
 
     idx = lua_absindex(L, idx);
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &reports_key) != LUA_TTABLE) {
@@ -137,7 +137,7 @@ static void queue_report(lua_State *L, int idx)
 /* A task is garbage: when its error was not taken, it lives on until that is reported. */
 int mvl_task_finalise(lua_State *L)
 {
-    mvl_task *t = lua_touserdata(L, 1);
+    mvl_task *t = mvl_box(L, 1);
 
     if (t->state != MVL_FAILED || t->joined)
         return 0;
@@ -172,7 +172,7 @@ static int report_all(lua_State *L)
     lua_pushnil(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &reports_key);
     for (lua_Integer i = 1; lua_rawgeti(L, 2, i) == LUA_TUSERDATA; i++) {
-        mvl_task *t = lua_touserdata(L, 3);
+        mvl_task *t = mvl_box(L, 3);
         if (t->co && t->nres > 0 && lua_checkstack(t->co, 1)) {
             lua_pushvalue(t->co, -1);
             lua_xmove(t->co, L, 1);

@@ -22,16 +22,10 @@ static int ctx_gc(lua_State *L)
         return 0;
     for (size_t i = 0; i < sizeof(ctx->signals) / sizeof(ctx->signals[0]); i++)
         mvm_watch_close(ctx->signals[i]);
-    /* Objects that were made while the state was closing are not finalised by Lua. */
-    while (ctx->objs) {
-        mvl_obj *obj = ctx->objs;
-        ctx->objs = obj->next;
-        obj->prev = obj->next = NULL;
-        obj->class->release(obj);
-        obj->ctx = NULL;
-    }
+    mvl_obj_release_all(ctx); /* those that Lua has not finalised */
     ctx->lab = NULL; /* from here on no callback enters Lua */
     int leaks = mvm_lab_close(lab);
+    mvl_obj_free_all(ctx); /* callbacks may have come up to here */
     if (ctx->leaks)
         *ctx->leaks = leaks;
     return 0;

@@ -258,8 +258,9 @@ static void run(void *ud)
     lua_State *co = t->co;
     int nres = 0;
 
-    if (!ctx || !ctx->lab || !co)
-        return; /* the state is being closed */
+    if (!ctx->lab || !co || !mvl_obj_push(ctx->L, t))
+        return; /* the state is being closed, or the task was garbage */
+    lua_pop(ctx->L, 1);
     assert(t->state == MVL_NEW || t->state == MVL_READY || t->state == MVL_WAITING);
     if (t->state == MVL_NEW && t->cancel) {
         lua_settop(co, 0);
@@ -422,9 +423,15 @@ void mvl_task_release(void *box)
 {
     mvl_task *t = box;
 
-    if (t->obj.ctx)
-        list_remove(t->state == MVL_FAILED ? &t->obj.ctx->failed : &t->obj.ctx->live, t);
-    t->co = NULL; /* a wait that is still decided finds nobody */
+    list_remove(t->state == MVL_FAILED ? &t->obj.ctx->failed : &t->obj.ctx->live, t);
+    t->co = NULL; /* who still decides its wait, or meant to run it, finds nobody */
+    t->obj.awaited = t->state == MVL_NEW || t->state == MVL_READY || t->state == MVL_WAITING;
+    if (t->state != MVL_WAITING)
+        return;
+    mvm_timer_cancel(t->wait.timer);
+    t->wait.timer = NULL;
+    if (t->wait.core)
+        mvm_wait_cancel(t->wait.core);
 }
 
 int mvl_sleep(lua_State *L, double seconds)

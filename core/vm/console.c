@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -102,11 +103,19 @@ static void emit(mvm_console *console, const char *name, const char *text, size_
     mvm__vm_emit(console->vm, &event);
 }
 
+/* An oops is told and the machine goes on; after a panic nothing in the guest answers. */
 static void emit_report(mvm_console *console)
 {
+    static const char fatal[] = "Kernel panic - not syncing";
     const char *text = mvm__buf_str(&console->panic.text);
+    const char *line = strstr(text, fatal);
 
     emit(console, "panic", text, mvm__buf_len(&console->panic.text));
+    if (line) {
+        char why[200];
+        snprintf(why, sizeof(why), "%.*s", (int)strcspn(line, "\n"), line);
+        mvm__vm_on_kernel_panic(console->vm, why);
+    }
 }
 
 static void end_report(mvm_console *console)

@@ -327,6 +327,17 @@ void mvm__vm_on_failed(mvm_vm *vm, const mvm_err *err)
     mvm__waits_done(&vm->verb, &copy);
 }
 
+void mvm__vm_on_kernel_panic(mvm_vm *vm, const char *why)
+{
+    mvm_err err;
+
+    mvm__vm_fail(vm, &err, MVM_EAGENT, "the guest's kernel panicked%s%.200s", why[0] ? ": " : "",
+                 why);
+    mvm__agent_reset(vm->agent, &err);
+    mvm__waits_done_tag(&vm->waits, MVM__WAIT_READY, &err);
+    mvm__waits_done_tag(&vm->waits, MVM__WAIT_REBOOT, &err);
+}
+
 void mvm__vm_on_guest_shutdown(mvm_vm *vm, const char *reason)
 {
     mvm__vm_emit_text(vm, "guest-shutdown", reason);
@@ -334,6 +345,8 @@ void mvm__vm_on_guest_shutdown(mvm_vm *vm, const char *reason)
         mvm_err err;
         mvm__vm_fail(vm, &err, MVM_EAGENT, "the guest restarted");
         mvm__agent_reset(vm->agent, &err);
+    } else if (strcmp(reason, "panic") == 0) {
+        mvm__vm_on_kernel_panic(vm, "");
     } else if (strcmp(reason, "shutdown") == 0 && vm->state == MVM_RUNNING) {
         enter(vm, MVM_STOPPING);
     }

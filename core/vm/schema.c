@@ -16,7 +16,9 @@ static const mvm_field vm_fields[] = {
     {"name", MVM_T_NAME,
      .doc = "Name of the machine, unique in its lab; left out: `vm1`, `vm2`, ..."},
     {"guest", MVM_T_CHOICE, .choices = "linux macos efi", .fallback = "linux",
-     .doc = "What runs in it: a Linux kernel, macOS, or whatever its firmware finds on a disk."},
+     .doc = "What runs in it: a Linux kernel, macOS, or, with `efi`, whatever its firmware finds "
+            "on its "
+            "first disk (on qemu: the BIOS)."},
     {"arch", MVM_T_CHOICE, .choices = "x86_64 aarch64",
      .doc = "Processor architecture; left out: the host's."},
     {"cpus", MVM_T_INT, 1, 512, .fallback = "1", .doc = "Virtual processors; at most the host's."},
@@ -36,7 +38,9 @@ static const mvm_field boot_fields[] = {
      .doc = "Linux kernel: a bzImage, or an uncompressed vmlinux, which starts quicker."},
     {"initrd", MVM_T_PATH, .doc = "Initial RAM disk."},
     {"cmdline", MVM_T_STRING,
-     .doc = "Kernel command line, or what is added to it when macvm's own guest boots."},
+     .doc =
+         "Kernel command line. macvm's own guest: added to macvm's words. Your own kernel: used as "
+         "it is, plus `console=ttyS0` unless it names a console."},
     {0},
 };
 
@@ -57,7 +61,8 @@ static const mvm_field disk_fields[] = {
     {"format", MVM_T_CHOICE, .choices = "raw qcow2", .fallback = "raw",
      .doc = "Format of the image; never guessed from its content, which the guest can write."},
     {"readonly", MVM_T_BOOL, .fallback = "false", .doc = "The guest can't write to it."},
-    {"id", MVM_T_NAME, .doc = "Serial number that the guest sees; at most 20 bytes."},
+    {"id", MVM_T_NAME,
+     .doc = "Serial number that the guest sees, at most 20 bytes; left out: `disk1`, `disk2`, ..."},
     {"create", MVM_T_BOOL, .fallback = "false",
      .doc = "Create the image, of `size`, at start when it does not exist."},
     {0},

@@ -16,6 +16,10 @@ mvm__agent *mvm__vm_agent(const mvm_vm *vm);          /* never NULL */
 void mvm__vm_on_agent_ready(mvm_vm *vm, const mvm__agent_info *info);
 void mvm__vm_on_agent_lost(mvm_vm *vm, const mvm_err *err);
 
+/* From console.c, and from the back end through mvm__vm_on_guest_shutdown: nothing in the guest
+ * answers any more. Commands in flight and waits for the agent end now. */
+void mvm__vm_on_kernel_panic(mvm_vm *vm, const char *why);
+
 /* MVM_ESTATE "is stopped" and the like when the machine is not up, MVM_EAGENT when its agent is not
  * ready; 0 when commands can be sent. */
 int mvm__vm_need_agent(const mvm_vm *vm, mvm_err *err);

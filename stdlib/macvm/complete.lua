@@ -163,7 +163,7 @@ local function parse(line)
     end
 end
 
---- complete.names(line, globals) -> names, part
+-- complete.names(line, globals) -> names, part
 -- The names that may stand where `line` ends, in order, and what is typed of them already.
 function complete.names(line, globals)
     if inside_text(line) then return {}, "" end
@@ -214,7 +214,7 @@ function complete.columns(names, width)
     return table.concat(lines, "\n")
 end
 
---- complete.at(line, globals, width) -> insert|nil, show|nil
+-- complete.at(line, globals, width) -> insert|nil, show|nil
 -- What Tab does behind `line`: the text to insert there, and what to show when that is not unique.
 function complete.at(line, globals, width)
     if not line:find "%S" then return "    " end

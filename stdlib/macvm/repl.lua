@@ -8,7 +8,6 @@ otherwise lines are read plainly, so that a session can be piped in.
 local complete = require "macvm.complete"
 local core = require "macvm.core"
 local inspect = require "macvm.inspect"
-local report = require "macvm.cli.report"
 
 local repl = {}
 
@@ -50,6 +49,10 @@ function repl.vm_line(vm, since)
     return vm.name .. ": " .. table.concat(parts, ", ")
 end
 
+local function one_line(text)
+    return (tostring(text):gsub("%s*[\r\n]+%s*", "; "):gsub("%c", "?"))
+end
+
 local function is_vm(value)
     local meta = type(value) == "userdata" and debug.getmetatable(value)
     return meta and meta.__name == "macvm.vm"
@@ -71,7 +74,7 @@ end
 -- One value as text; `since` maps machines to the time of their start.
 function repl.show(value, since)
     if is_vm(value) then return repl.vm_line(value, since[value]) end
-    if is_error(value) then return "error " .. value.code .. ": " .. report.line(value) end
+    if is_error(value) then return "error " .. value.code .. ": " .. one_line(value) end
     if is_vm_list(value) then
         local lines = {}
         for i, vm in ipairs(value) do lines[i] = repl.vm_line(vm, since[vm]) end
@@ -132,31 +135,27 @@ end
 
 -- Standard output, without disturbing the line being typed.
 function Session:say(text)
-    if self.term:typing() and self.interactive then
-        self.term:above(text)
+    if self.interactive then
+        self.term:above(text) -- a terminal that was closed is no error: its SIGHUP ends the session
     else
-        report.write(text, "\n")
-        report.flush()
+        self.report.write(text, "\n")
+        self.report.flush()
     end
 end
 
 -- Errors go to standard error, but not into a line being typed.
 function Session:complain(err, traceback)
-    if report.is_closed(err) then
+    if self.report.is_closed(err) then
         self.leaving, self.status = true, 141
         return
     end
     self.failed = true
     if self.interactive then
-        self:say(self:paint("bad", report.line(err)))
+        self:say(self:paint("bad", one_line(err)))
         if traceback and self.verbose then self:say(traceback) end
     else
-        report.print(err, { verbose = self.verbose }, traceback)
+        self.report.print(err, { verbose = self.verbose }, traceback)
     end
-end
-
-local function one_line(text)
-    return (tostring(text):gsub("%s*[\r\n]+%s*", "; "):gsub("%c", "?"))
 end
 
 local EVENTS <const> = {
@@ -310,7 +309,7 @@ function Session:open_history()
     if not dir then return end
     local made, why = core.mkdir_private(dir)
     if made then made, why = pcall(self.term.history, self.term, dir .. "/history") end
-    if not made then core.log(1, "no history: " .. report.line(why)) end
+    if not made then core.log(1, "no history: " .. one_line(why)) end
 end
 
 -- The names that a session changes, and how they come back.
@@ -321,13 +320,14 @@ function Session:take_globals()
         for i = 1, texts.n do texts[i] = tostring(texts[i]) end
         self:say(table.concat(texts, "\t", 1, texts.n))
     end
-    os.exit = function(code)
+    rawset(os, "exit", function(code)
         self.status = (code == nil or code == true) and 0 or code == false and 1 or math.tointeger(code) or 1
         self.abort(self.status)
         while true do core.sleep(3600) end -- until this task is cancelled
-    end
+    end)
     return setmetatable({}, { __close = function()
-        _G.print, os.exit = print_before, exit_before
+        _G.print = print_before
+        rawset(os, "exit", exit_before)
     end })
 end
 
@@ -345,12 +345,12 @@ function Session:loop()
     end
 end
 
---- repl.run(opts: {lab: function|nil, args: string[]|nil, verbose: boolean|nil}) -> integer
+-- repl.run(opts: {report: table, lab: function|nil, args: string[]|nil, verbose: boolean|nil}) -> integer
 -- The whole session: runs the lab first when there is one, then what is typed, until the end of input; then stops
--- what is up. Returns the exit status.
+-- what is up. Returns the exit status. `report` is how the command writes: macvm.cli.report.
 function repl.run(opts)
     local session = setmetatable({
-        since = setmetatable({}, { __mode = "k" }), verbose = opts.verbose, leaving = false,
+        since = setmetatable({}, { __mode = "k" }), report = opts.report, verbose = opts.verbose, leaving = false,
     }, Session)
     local term <close> = core.repl.open {
         interrupt = function(typing) session:on_interrupt(typing) end,

@@ -15,7 +15,7 @@ local Terminal = {}
 Terminal.__index = Terminal
 
 function Terminal:tmux(words)
-    return command.capture(("timeout 10 tmux -L %s %s 2>&1"):format(self.server, words))
+    return command.capture(("timeout 10 tmux -S %s/tmux %s 2>&1"):format(self.dir, words))
 end
 
 function Terminal:screen()
@@ -49,7 +49,7 @@ local function start(args, files)
     local dir = t.tmpdir()
     for name, text in pairs(files or {}) do command.write(dir .. "/" .. name, text) end
     assert(os.execute(("mkdir -m 700 %s/run"):format(dir)))
-    local self = setmetatable({ dir = dir, server = "macvm-" .. dir:match "%w+$" }, Terminal)
+    local self = setmetatable({ dir = dir }, Terminal)
     local words = { quote(command.MACVM), "repl", "--backend", "sim" }
     for _, arg in ipairs(args or {}) do words[#words + 1] = quote(arg) end
     local env = ("NO_COLOR=1 HOME=%s XDG_STATE_HOME=%s/state XDG_RUNTIME_DIR=%s/run"):format(dir, dir, dir)
@@ -182,6 +182,18 @@ t.case("Ctrl-C ends a wait and a computation, not the session", function()
     leave(term)
 end)
 
+t.case("a panic of a guest is shown above the line being typed", function()
+    local term = start()
+    term:line "web = macvm.vm 'web' web:start() web:wait 'ready'"
+    term:line "function panic() web:sim_inject('panic', 'Kernel panic - not syncing: test') end"
+    term:line "t = macvm.spawn(function() macvm.sleep(0.5) panic() end)"
+    term:expect "macvm>$"
+    term:type "typing"
+    term:expect "\nweb: panic: [^\n]*Kernel panic %- not syncing: test[^\n]*\n.*macvm> typing$"
+    term:type("", "C-u")
+    leave(term)
+end)
+
 t.case("Ctrl-D stops a running machine and leaves", function()
     local term = start()
     term:line "web = macvm.vm 'web' web:start() web:wait 'ready'"
@@ -196,8 +208,10 @@ t.case("Ctrl-C while a machine stops kills it", function()
     term:expect "web: ready[^\n]*\nmacvm>$"
     term:type("", "C-d")
     term:expect "stopping web"
+    local before = os.time()
     term:type("", "C-c")
     term:expect "left with 0$"
+    t.ok(os.time() - before < 10, "it is not the guest's time to power off that was waited for")
 end)
 
 t.case("history: this session's, the last one's, for its owner only", function()
@@ -234,6 +248,33 @@ t.case("os.exit stops the machines and leaves with its status", function()
     term:line "os.exit(7)"
     term:expect "left with 7$"
     t.eq(#command.processes(term.dir), 0)
+end)
+
+local function start_with_machine()
+    local term = start()
+    term:line "web = macvm.vm 'web' web:start() web:wait 'ready'"
+    term:expect "web: ready[^\n]*\nmacvm>$"
+    local list = command.processes(term.dir)
+    t.eq(#list, 1, "processes: " .. table.concat(list, "; "))
+    return term, list[1]:match "^%d+"
+end
+
+t.case("SIGTERM stops the machines and leaves", function()
+    local term, pid = start_with_machine()
+    assert(os.execute("kill -TERM " .. pid))
+    term:expect "stopping web.*web: stopped\nleft with 143$"
+    t.eq(command.capture("find " .. term.dir .. "/run ! -type d"), "", "files left behind")
+end)
+
+t.case("a terminal that is closed ends the session", function()
+    local term, pid = start_with_machine()
+    term:tmux "kill-server"
+    for _ = 1, DEADLINE / STEP do
+        if command.read("/proc/" .. pid .. "/comm") == "" then break end
+        os.execute("sleep " .. STEP)
+    end
+    t.eq(command.read("/proc/" .. pid .. "/comm"), "")
+    t.eq(command.capture("find " .. term.dir .. "/run ! -type d"), "", "files left behind")
 end)
 
 t.case("the terminal is as it was afterwards", function()
@@ -277,6 +318,16 @@ t.case("an error in piped lines goes to standard error and makes the status 1", 
     t.eq(r.stdout, "\"goes on\"\n")
     t.match(r.stderr, "^macvm: stdin:1: oops\nmacvm: stdin:1: 'end' expected near <eof>\n$")
     t.eq(r.status, 1)
+end)
+
+t.case("a reader that goes away ends a piped session quietly", function()
+    local dir = t.tmpdir()
+    command.write(dir .. "/in", "for i = 1, 1e5 do print(i) end\nprint 'unreachable'\n")
+    os.execute(("cd %s && { HOME=%s %s repl --backend sim <in 2>err; echo $? >status; } | head -1 >out"):format(
+        dir, dir, quote(command.MACVM)))
+    t.eq(command.read(dir .. "/out"), "1\n")
+    t.eq(command.read(dir .. "/err"), "")
+    t.eq(command.read(dir .. "/status"), "141\n")
 end)
 
 t.case("a piped session keeps no history", function()

@@ -36,7 +36,10 @@ return {
     {
         name = "a misspelt field",
         run = function(ctx)
-            local err = ctx.raises("config", ctx.vm, { memroy = "256M" })
+            local err = ctx.raises("config", function()
+                local vm = macvm.vm { backend = ctx.backend, memroy = "256M" }
+                return vm
+            end)
             ctx.eq(err.field, "memroy")
             ctx.match(err.hint, "memory")
             ctx.match(tostring(err), "errors.lua:%d+:")

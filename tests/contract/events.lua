@@ -1,8 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- The contract on events: order, fan-out, handlers that fail, wait or subscribe.
 
-local core = require "macvm.core"
-
 return {
     {
         name = "a listener registered before the act misses nothing",
@@ -51,7 +49,7 @@ return {
             local vm, told, lines = ctx.shared, 0, 0
             vm:once("console", function() told = told + 1 end)
             local sub <close> = vm:on("console", function(_, line)
-                if line:find "^line %d" then lines = lines + 1 end
+                if line:find "line %d" then lines = lines + 1 end
             end)
             vm:must "echo line 1 > /dev/console; echo line 2 > /dev/console; echo line 3 > /dev/console"
             ctx.until_true(function() return lines == 3 end)
@@ -94,8 +92,7 @@ return {
     {
         name = "a handler that fails harms nobody, and is reported",
         run = function(ctx)
-            local vm, reported, good, bad = ctx.shared, {}, 0, 0
-            local before = core.on_error(function(err) reported[#reported + 1] = tostring(err) end)
+            local vm, good, bad = ctx.shared, 0, 0
             local first <close> = vm:on("console", function(_, line)
                 if line:find "mark %d" then
                     bad = bad + 1
@@ -107,9 +104,9 @@ return {
             end)
             vm:must "echo mark 1 > /dev/console; echo mark 2 > /dev/console"
             ctx.until_true(function() return good == 2 and bad == 2 end)
-            core.on_error(before)
+            local reported = ctx.strays()
             ctx.eq(#reported, 2)
-            ctx.match(reported[1], "the handler is broken")
+            ctx.match(tostring(reported[1]), "the handler is broken")
             ctx.ok(first and second)
         end,
     },

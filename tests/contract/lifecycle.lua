@@ -212,11 +212,12 @@ return {
     {
         name = "starting twice at once is refused",
         run = function(ctx)
-            local vm <close> = ctx.vm()
+            local vm = ctx.vm()
             local starting = macvm.spawn(vm.start, vm)
             ctx.until_true(function() return vm.state ~= "stopped" end)
             ctx.raises("state", vm.start, vm)
             starting:join()
+            vm:kill()
         end,
     },
     {

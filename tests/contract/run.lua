@@ -2,7 +2,7 @@
 --[[
 The back-end contract: one list of cases that every back end passes.
 
-    macvm run tests/contract/run.lua -- BACKEND [PATTERN]
+    macvm run tests/contract/run.lua BACKEND [PATTERN]
 
 A case is { name =, run = function(ctx) end } in the list that a file beside this one returns. More fields:
   needs   a word for vm:can; where the machine can't, the case is skipped
@@ -16,13 +16,15 @@ local macvm = require "macvm"
 local core = require "macvm.core"
 local lfs = require "lfs"
 
-local BACKEND, PATTERN = ...
+local words = { ... }
+if words[1] == "--" then table.remove(words, 1) end
+local BACKEND, PATTERN = words[1], words[2]
 local AHEAD = 2 -- fresh machines that are booted before they are asked for
 local CASE_TIMEOUT = 60
 local FILES = { "lifecycle", "events", "exec", "files", "channels", "console", "tasks", "errors" }
 
 if not BACKEND then
-    error(core.error { code = "config", message = "which back end?", hint = "macvm run tests/contract/run.lua -- sim" })
+    error(core.error { code = "config", message = "which back end?", hint = "macvm run tests/contract/run.lua sim" })
 end
 
 -- ---- checks that cases use --------------------------------------------------------------
@@ -85,6 +87,21 @@ function ctx.within(seconds, fn, ...)
     if took > seconds then error(("took %.2f s, expected at most %g"):format(took, seconds), 2) end
     return table.unpack(results, 1, results.n)
 end
+
+-- Errors of tasks and handlers that nobody joined since the last call. What is left of them at the end
+-- of a case fails it.
+local strays = {}
+
+function ctx.strays()
+    local list = strays
+    strays = {}
+    return list
+end
+
+core.on_error(function(err)
+    strays[#strays + 1] = err
+    return true
+end)
 
 -- ---- machines ----------------------------------------------------------------------------
 
@@ -202,6 +219,8 @@ local function run_all()
         local since = macvm.now()
         local reached, ok, err = pcall(attempt, case)
         if not reached then ok, err = false, ok end
+        local stray = ctx.strays()[1]
+        if ok and stray then ok, err = false, "an error that nobody joined: " .. tostring(stray) end
         local verdict = ok == false and "failed" or ok and "passed" or "skipped"
         counts[verdict] = counts[verdict] + 1
         print(("%s %d - %s%s # %.2f s"):format(ok == false and "not ok" or "ok", number, case.name,

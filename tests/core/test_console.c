@@ -160,7 +160,8 @@ static void test_panic_is_one_event(void **state)
     assert_non_null(event);
     assert_string_equal(event, "panic:[    1.000001] Kernel panic - not syncing: x\n"
                                "[    1.000002] CPU: 0\n"
-                               "[    1.000003] ---[ end Kernel panic - not syncing: x ]---\n");
+                               "[    1.000003] ---[ end Kernel panic - not syncing: x ]---\n"
+                               "fatal:Kernel panic - not syncing: x\n");
 }
 
 static void test_panic_without_end_is_told(void **state)
@@ -176,6 +177,7 @@ static void test_panic_without_end_is_told(void **state)
     assert_null(strstr(mvm__buf_str(&vm->events), "panic:"));
     fake_elapse(vm);
     assert_non_null(strstr(mvm__buf_str(&vm->events), "panic:[    1.000001] watchdog"));
+    assert_null(strstr(mvm__buf_str(&vm->events), "fatal:")); /* the machine goes on */
 }
 
 static void test_typing_is_paced(void **state)

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -208,7 +209,7 @@ static void on_done(void *ud, const mvm_err *err)
     o->calls++;
     o->code = err ? err->code : 0;
     if (err)
-        strncpy(o->message, err->message, sizeof(o->message) - 1);
+        snprintf(o->message, sizeof(o->message), "%.120s", err->message);
 }
 
 static void on_drop(mvm_wait *w)

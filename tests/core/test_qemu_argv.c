@@ -273,11 +273,15 @@ static void test_kernel_command_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kernel_on_tcg), cmocka_unit_test(test_disk_on_kvm_without_sandbox),
-        cmocka_unit_test(test_network),       cmocka_unit_test(test_entropy),
-        cmocka_unit_test(test_commas),        cmocka_unit_test(test_kernel_without_initrd),
+        cmocka_unit_test(test_kernel_on_tcg),
+        cmocka_unit_test(test_disk_on_kvm_without_sandbox),
+        cmocka_unit_test(test_network),
+        cmocka_unit_test(test_entropy),
+        cmocka_unit_test(test_commas),
+        cmocka_unit_test(test_kernel_without_initrd),
         cmocka_unit_test(test_firmware),
-        cmocka_unit_test(test_mac),           cmocka_unit_test(test_kernel_command_line),
+        cmocka_unit_test(test_mac),
+        cmocka_unit_test(test_kernel_command_line),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

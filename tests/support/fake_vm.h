@@ -65,6 +65,11 @@ const mvm_backend_ops *mvm__vm_ops(const mvm_vm *vm)
     return &g_fake_ops;
 }
 
+void mvm__vm_on_kernel_panic(mvm_vm *vm, const char *why)
+{
+    mvm__buf_printf(&vm->events, "fatal:%s\n", why);
+}
+
 mvm__agent *mvm__vm_agent(const mvm_vm *vm)
 {
     return vm->agent;

@@ -3,6 +3,7 @@
 
 local core = require "macvm.core"
 local repl = require "macvm.repl"
+local report = require "macvm.cli.report"
 local script = require "macvm.cli.script"
 
 return {
@@ -23,6 +24,6 @@ return {
         if opts.backend then core.backend(opts.backend) end
         local rest = table.move(args, 2, #args, 1, {})
         local lab = args[1] and script.load(args[1], rest)
-        return repl.run { lab = lab, args = rest, verbose = opts.verbose }
+        return repl.run { report = report, lab = lab, args = rest, verbose = opts.verbose }
     end,
 }
