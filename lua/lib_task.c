@@ -20,7 +20,8 @@ void mvl_check_callable(lua_State *L, int idx, const char *who)
     if (lua_isfunction(L, idx))
         return;
     if (luaL_getmetafield(L, idx, "__call") == LUA_TNIL)
-        mvl_failf(L, MVM_ECONFIG, NULL, "%s needs a function, got %s", who, luaL_typename(L, idx));
+        mvl_failf(L, MVM_ECONFIG, NULL, "%s needs a function, got %s", who,
+                  lua_isnone(L, idx) ? "nil" : luaL_typename(L, idx));
     lua_pop(L, 1);
 }
 

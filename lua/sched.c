@@ -50,32 +50,52 @@ static bool stuck(const mvl_ctx *ctx)
     return !ctx->main_wait.armed || wait_stuck(&ctx->main_wait);
 }
 
-static void wake_machine_wait(mvl_wait *w)
+static bool wake_machine_wait(mvl_wait *w)
 {
     if (!w->armed || !w->vm)
-        return;
-    w->stuck = true;
+        return false;
+    w->stuck = true; /* makes the error say so */
     mvm_wait_cancel(w->core);
+    return true;
 }
 
-static void wake_join(mvl_wait *w)
+/* Does following the joins from this one lead back to it? */
+static bool in_circle(const mvl_wait *w)
 {
-    if (!w->armed || !w->target)
-        return;
-    mvm_fail(&w->err, MVM_ESTATE, "these tasks wait for each other, and nothing else is left");
-    mvl_wait_decide(w);
+    const mvl_task *slow = w->target;
+    bool even = false;
+
+    for (const mvl_task *t = w->target; t && t->wait.armed; t = t->wait.target) {
+        if (&t->wait == w)
+            return true;
+        slow = even ? slow->wait.target : slow;
+        even = !even;
+        if (even && t != w->target && t == slow)
+            return false; /* a circle further on, without it */
+    }
+    return false;
+}
+
+static void wake_circle(mvl_ctx *ctx)
+{
+    for (mvl_task *t = ctx->live; t; t = t->next)
+        t->wait.stuck = t->wait.armed && in_circle(&t->wait);
+    for (mvl_task *t = ctx->live; t; t = t->next) {
+        if (!t->wait.armed || !t->wait.stuck)
+            continue;
+        mvm_fail(&t->wait.err, MVM_ESTATE, "these tasks wait for each other: none would ever end");
+        mvl_wait_decide(&t->wait);
+    }
 }
 
 static void wake_stuck(mvl_ctx *ctx)
 {
-    bool machines = ctx->main_wait.armed && ctx->main_wait.vm;
+    bool any = wake_machine_wait(&ctx->main_wait);
 
-    for (const mvl_task *t = ctx->live; t; t = t->next)
-        machines = machines || t->wait.vm;
-    void (*wake)(mvl_wait *) = machines ? wake_machine_wait : wake_join;
     for (mvl_task *t = ctx->live; t; t = t->next)
-        wake(&t->wait);
-    wake(&ctx->main_wait);
+        any = wake_machine_wait(&t->wait) || any;
+    if (!any)
+        wake_circle(ctx);
 }
 
 static void end_drains(mvl_ctx *ctx)
@@ -96,7 +116,7 @@ void mvl_step(mvl_ctx *ctx, bool block)
         if (ctx->stuck_turns++ > 0)
             end_drains(ctx);
         block = false;
-    } else if (block && stuck(ctx)) {
+    } else if (block && ctx->stuck_turns < 2 && stuck(ctx)) {
         /* Once more without blocking: what the last turn decided may not have been told yet. */
         if (ctx->stuck_turns++ > 0)
             wake_stuck(ctx);

@@ -14,6 +14,7 @@
  * $PROBE_MARK and ends, or becomes $PROBE_QEMU when it is only asked what it can do.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -115,6 +116,11 @@ static machine start_qemu(char **argv)
     if (m.pid == 0) {
         int theirs[2] = {dup(agent[1]), dup(port[1])}; /* without close-on-exec */
 
+        int null = open("/dev/null", O_RDWR);
+
+        /* Its own console would mix with our figures. */
+        if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
+            die("/dev/null");
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         for (char **arg = argv; *arg; arg++) {
             char *once = replaced(*arg, "@AGENT@", theirs[0]);

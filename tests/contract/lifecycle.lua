@@ -128,9 +128,10 @@ return {
         run = function(ctx)
             local vm = ctx.shared
             vm:pause()
-            local ok, err = pcall(ctx.raises, "timeout", vm.exec, vm, "true", { timeout = 0.2 })
+            local ok, err = pcall(ctx.within, 5, ctx.raises, "timeout", vm.exec, vm, "true", { timeout = 0.2 })
             vm:resume()
             if not ok then error(err, 0) end
+            ctx.match(err.message, "0.2 s")
             ctx.eq(vm:must "echo alive", "alive\n")
         end,
     },

@@ -249,12 +249,15 @@ static void test_kernel_command_line(void **state)
         const char *line;
     } cases[] = {
         {{.own = true, .nat = true, .tsc_khz = 2600000, .name = "web"},
-         "console=ttyS0 quiet panic=0 8250.nr_uarts=1 no_timer_check mitigations=off "
+         "console=ttyS0 quiet panic=0 8250.nr_uarts=1 cryptomgr.notests init_on_alloc=0 "
+         "no_timer_check mitigations=off "
          "tsc_early_khz=2600000 macvm.hostname=web macvm.ip=10.0.2.15/24,10.0.2.2,10.0.2.3"},
         {{.own = true, .kvm = true, .tsc_khz = 2600000, .name = "web", .user = "loglevel=7 a=b"},
-         "console=ttyS0 quiet panic=0 8250.nr_uarts=1 macvm.hostname=web loglevel=7 a=b"},
+         "console=ttyS0 quiet panic=0 8250.nr_uarts=1 cryptomgr.notests init_on_alloc=0 "
+         "macvm.hostname=web loglevel=7 a=b"},
         {{.own = true, .kvm = true, .name = "web", .user = ""},
-         "console=ttyS0 quiet panic=0 8250.nr_uarts=1 macvm.hostname=web"},
+         "console=ttyS0 quiet panic=0 8250.nr_uarts=1 cryptomgr.notests init_on_alloc=0 "
+         "macvm.hostname=web"},
         {{.name = "web", .nat = true, .tsc_khz = 1}, "console=ttyS0"},
         {{.name = "web", .user = "root=/dev/vda1 ro"}, "root=/dev/vda1 ro console=ttyS0"},
         {{.name = "web", .user = "netconsole=x"}, "netconsole=x console=ttyS0"},

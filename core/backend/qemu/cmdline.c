@@ -24,6 +24,9 @@ static const struct {
     {"quiet", ALWAYS, "every line printed during boot is emulated byte by byte"},
     {"panic=0", ALWAYS, "a panic stays on the console and is reported; it never boots in a circle"},
     {"8250.nr_uarts=1", ALWAYS, "there is one serial port; others are not looked for"},
+    {"cryptomgr.notests", ALWAYS, "the kernel's ciphers are not tested anew at every boot"},
+    {"init_on_alloc=0", ALWAYS,
+     "pages are not cleared a second time; the guest is the script's own"},
     {"no_timer_check", TCG_ONLY, "the check of the timer interrupt misjudges an emulated one"},
     {"mitigations=off", TCG_ONLY, "no processor speculates here, so these only cost time"},
 };
