@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "mvm/console.h"
 #include "vm/record.h"
 #include "vm/vm_struct.h"
 
@@ -123,6 +124,26 @@ mvm_wait *mvm_vm_wait_state(mvm_vm *vm, mvm_state state, const mvm_waiter *waite
     return wait_new(vm, &vm->waits, (int)state, waiter, g_words[state]);
 }
 
+/* A boot that stalls says where: the console's last line goes into the hint. */
+static void ready_dropped(mvm_wait *w)
+{
+    mvm_vm *vm = w->subject;
+    uint64_t pos = 0;
+    size_t len, start;
+    const char *text = mvm_console_text(vm->console, &pos, &len);
+
+    if (w->err->code != MVM_ETIMEOUT)
+        return;
+    while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r' || text[len - 1] == ' '))
+        len--;
+    for (start = len; start > 0 && text[start - 1] != '\n' && len - start < 160; start--)
+        ;
+    if (len > start)
+        mvm_err_hint(w->err, "its console's last line: %.*s", (int)(len - start), text + start);
+    else
+        mvm_err_hint(w->err, "its console has printed nothing");
+}
+
 mvm_wait *mvm_vm_wait_ready(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err)
 {
     const char *reason = NULL;
@@ -137,7 +158,9 @@ mvm_wait *mvm_vm_wait_ready(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err)
         mvm__vm_fail(vm, err, MVM_EUNSUPPORTED, "will never be ready: %s", reason);
         return NULL;
     }
-    return wait_new(vm, &vm->waits, MVM__WAIT_READY, waiter, "its agent to be ready");
+    mvm_wait *w = wait_new(vm, &vm->waits, MVM__WAIT_READY, waiter, "its agent to be ready");
+    w->dropped = ready_dropped;
+    return w;
 }
 
 /* The run is over: what was waited for either came true or never will. */

@@ -151,9 +151,12 @@ static void streams_clear(mvm__sim *sim)
         stream_free(mvm__container_of(it, mvm__sim_stream, link));
 }
 
-static void stream_error(mvm__sim_stream *s, int error)
+/* Ends the stream with "WHAT: REASON", as the real agent words it. */
+static void stream_error(mvm__sim_stream *s, const char *what, int error)
 {
-    send_error(s->sim, s->id, error, mvm__sim_strerror(error));
+    MVM_AUTO_FREE char *text = mvm__asprintf("%.200s: %s", what, mvm__sim_strerror(error));
+
+    send_error(s->sim, s->id, error, text);
     stream_free(s);
 }
 
@@ -216,11 +219,9 @@ static void exec_strings(mvm__sim *sim, uint32_t id, uint32_t flags, char **stri
     for (char **e = strings + 1 + argc + 1; *e; e++)
         mvm__sim_setenv(s->proc, *e, strlen(*e));
     if (!exec_scripted(s, (const char *const *)strings + 1)) {
-        int error = mvm__sim_kind(sim, path) == 'd' ? 0 : ENOENT;
-        if (error == 0)
-            error = mvm__sim_proc_begin(s->proc, (const char *const *)strings + 1);
-        if (error != 0) {
-            stream_error(s, error);
+        const char *what = mvm__sim_kind(sim, path) == 'd' ? strings[1] : cwd;
+        if (what == cwd || mvm__sim_proc_begin(s->proc, (const char *const *)strings + 1) != 0) {
+            stream_error(s, what, ENOENT);
             return;
         }
     }
@@ -291,7 +292,7 @@ static void on_open(mvm__sim *sim, const mvm_agent_frame *frame, mvm_agent_reade
     int error =
         s->reading ? mvm__sim_open(sim, s->path, &s->source) : mvm__sim_may_write(sim, s->path);
     if (error != 0) {
-        stream_error(s, error);
+        stream_error(s, s->path, error);
         return;
     }
     if (!s->reading)
@@ -304,7 +305,7 @@ static void write_data(mvm__sim_stream *s, const mvm_agent_frame *frame)
     mvm__buf_append(&s->blob->bytes, frame->payload, frame->len);
     int error = mvm__sim_room(s->sim, s->path, mvm__buf_len(&s->blob->bytes));
     if (error != 0) {
-        stream_error(s, error);
+        stream_error(s, s->path, error);
         return;
     }
     s->taken += frame->len;
@@ -321,7 +322,7 @@ static void write_end(mvm__sim_stream *s)
     s->blob = NULL;
     int error = mvm__sim_store(s->sim, s->path, blob, s->perm);
     if (error != 0) {
-        stream_error(s, error);
+        stream_error(s, s->path, error);
         return;
     }
     send_pair(s->sim, MVM_AGENT_EXIT, s->id, 0, 0);
