@@ -75,15 +75,16 @@ SO_OBJ    := $(call objects,$(SO_SRC))
 AGENT_OBJ := $(patsubst %.c,$(BUILD)/agent/%.o,$(AGENT_SRC))
 TESTS     := $(patsubst tests/core/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 FUZZERS   := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(FUZZ_SRC))
-# The guest's agent is the same program whatever the host's side is built with.
+# The guest always gets the plain static agent; a sanitised one is for the tests that run it here.
 AGENT     := $(if $(SAN)$(FUZZ),build/macvm-agent,$(BUILD)/macvm-agent)
+AGENTS    := $(sort $(AGENT) $(BUILD)/macvm-agent)
 
 .PHONY: all tests run test test-slow bench install uninstall clean fmt fmt-check lint check-asan \
         check-layers fuzzers fuzz-smoke docs docs-check help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(BUILD)/macvm $(BUILD)/macvm.so $(BUILD)/libmacvm.a $(AGENT)
+all: $(BUILD)/macvm $(BUILD)/macvm.so $(BUILD)/libmacvm.a $(AGENTS)
 tests: all $(TESTS)
 
 # ---- what is built --------------------------------------------------------------
@@ -141,19 +142,20 @@ $(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/.flags
 	$(Q)$(COMPILE) $(TEST_INC) $(PKG_CFLAGS) -c -o $@ $<
 
 # The agent runs in the guest as a static program without any library but libc.
-AGENT_CC = $(CC) -std=c11 -D_GNU_SOURCE $(WARNINGS) -Os -ffunction-sections -fdata-sections -MD -MP
+AGENT_CC = $(CC) -std=c11 -D_GNU_SOURCE $(WARNINGS) -ffunction-sections -fdata-sections -MD -MP \
+             $(if $(SAN)$(FUZZ),$(OPTIMISE) $(SANITIZE),-Os)
 $(BUILD)/agent/%.o: %.c $(BUILD)/.flags
 	@$(say) CC "$< (agent)"
 	@mkdir -p $(@D)
 	$(Q)$(AGENT_CC) $(CORE_INC) -c -o $@ $<
 
+$(BUILD)/macvm-agent: $(AGENT_OBJ)
+	@$(say) LINK $@
+	$(Q)$(CC) $(if $(SAN)$(FUZZ),$(SANITIZE),-static -s) -Wl,--gc-sections -o $@ $^
+
 ifneq ($(AGENT),$(BUILD)/macvm-agent)
 $(AGENT): $(AGENT_SRC) $(wildcard core/guest/*.h core/wire/agent_wire.h)
 	$(Q)$(MAKE) --no-print-directory SAN= FUZZ= BUILD=build CC=gcc $@
-else
-$(AGENT): $(AGENT_OBJ)
-	@$(say) LINK $@
-	$(Q)$(CC) -static -Os -s -Wl,--gc-sections -o $@ $^
 endif
 
 # Each test is a program of its own; it may look into the core and the Lua layer. Support files

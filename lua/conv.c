@@ -188,8 +188,8 @@ void mvl_record_set(lua_State *L, mvm_record *rec, const char *path, const char 
         set_entries(L, rec, path, f, idx, level);
     } else {
         if (!to_value(L, idx, f ? f->type : MVM_T_STRING, &value) && f)
-            fail_field(L, level, NULL, path, field, "%s", lua_pushfstring(L, "can't be a %s",
-                       luaL_typename(L, idx)));
+            fail_field(L, level, NULL, path, field, "%s",
+                       lua_pushfstring(L, "can't be a %s", luaL_typename(L, idx)));
         if (mvm_record_set(rec, field, &value, &err) != 0)
             mvl_fail_at(L, &err, level);
     }
@@ -307,7 +307,8 @@ static void refuse_option(lua_State *L, const char *name, const char *extra)
     if (strcmp(name, known[0]) == 0 || (extra && strcmp(name, extra) == 0))
         return;
     const char *near = mvm_nearest(name, known, extra ? 2 : 1);
-    snprintf(hint, sizeof(hint), near ? "did you mean `%s`?" : "it has: %s", near ? near : known[0]);
+    snprintf(hint, sizeof(hint), near ? "did you mean `%s`?" : "it has: %s",
+             near ? near : known[0]);
     fail_option(L, name, hint, "unknown option");
 }
 

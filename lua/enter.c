@@ -90,7 +90,7 @@ int mvl_enter(mvl_ctx *ctx, lua_CFunction fn, void *ud)
     return status;
 }
 
-/// core.on_error(fn: (fun(err: any, traceback: string|nil, task: macvm.task|nil))|nil) -> function|nil
+/// core.on_error(fn?: fun(err: any, traceback?: string, task?: task)) -> function|nil
 /// Sets who is told of errors that nobody catches: of event handlers, and of tasks that failed and
 /// that nobody can join any more. Without one they are a line on standard error each, and the
 /// command exits with 1. `fn` can't wait. Returns the one that was set before.

@@ -144,10 +144,11 @@ static int error_concat(lua_State *L)
     return 1;
 }
 
-/// core.error(fields: {code: string, message: string, field?: string, hint?: string, vm?: string, level?: integer}) -> macvm.error
-/// Makes an error object, for `error()`. `code` is one of core.codes(). `level` says whose line is
-/// named, as in Lua's `error`: 1 (default) is the caller, 0 names none; lines of macvm's own Lua
-/// files are passed over.
+/// core.error(fields: table) -> error
+/// Makes an error object, for `error()`, from `code` and `message` and, where they apply, `field`,
+/// `hint` and `vm`. `code` is one of core.codes(). `level` says whose line is named, as in Lua's
+/// `error`: 1 (the default) is the caller, 0 names none; lines of macvm's own Lua files are
+/// passed over.
 static int core_error(lua_State *L)
 {
     static const char *const texts[] = {"code", "message", "field", "hint", "vm", NULL};

@@ -117,8 +117,9 @@ static int console_close(lua_State *L)
 }
 
 static const luaL_Reg console_methods[] = {
-    {"text", console_text}, {"position", console_position}, {"wait", console_wait},
-    {"send", console_send}, {NULL, NULL},
+    {"text", console_text}, {"position", console_position},
+    {"wait", console_wait}, {"send", console_send},
+    {NULL, NULL},
 };
 
 const mvl_class mvl_console_class = {

@@ -58,7 +58,7 @@ void mvl_push_sub_record(lua_State *L, mvm_record *parent, const char *field)
     d->rec = mvm_record_ref(sub);
 }
 
-/// core.device(kind: string, fields: table, level?: integer) -> macvm.device
+/// core.device(kind: string, fields: table, level?: integer) -> device
 /// A device of that kind, its fields checked against the schema. Raises `config` that names the
 /// field; `level` says whose line is named, as in Lua's `error`.
 static int core_device(lua_State *L)

@@ -25,11 +25,11 @@ typedef struct mvl_sub {
     mvl_obj obj;
     mvm_vm *vm; /* a reference, so that `sub` can't end before us */
     mvm_sub *sub;
-    mvl_task *service; /* user value SUB_UV_SERVICE */
-    bool all;          /* "*": the handler gets the event's name too */
-    lua_Integer in;    /* events in the inbox */
+    mvl_task *service;     /* user value SUB_UV_SERVICE */
+    bool all;              /* "*": the handler gets the event's name too */
+    lua_Integer in;        /* events in the inbox */
     lua_Integer out, next; /* events in the outbox, and the next one of them */
-    size_t bytes;      /* of text in the inbox */
+    size_t bytes;          /* of text in the inbox */
     unsigned dropped;
 } mvl_sub;
 
@@ -189,9 +189,10 @@ static void on_event(void *ud, mvm_vm *vm, const mvm_event *event)
         mvl_wake(s->service);
 }
 
-/// vm:on(event: string, handler: fun(vm: macvm.vm, ...)) -> macvm.subscription
+/// vm:on(event: string, handler: fun(vm: vm, ...)) -> subscription
 /// Calls the handler for every such event from now on, one after the other, in a task of its own
-/// (it may wait): `"state"` (vm, new, old), `"ready"`, `"console"` (vm, line), `"panic"` (vm, text),
+/// (it may wait): `"state"` (vm, new, old), `"ready"`, `"console"` (vm, line), `"panic"` (vm,
+/// text),
 /// `"guest-shutdown"` (vm, reason), `"error"` (vm, error) and the others of core.events(); `"*"`
 /// gets (vm, event, ...) of all. An error in a handler is reported (core.on_error).
 /// Raises `config` for an event that does not exist.
@@ -227,7 +228,7 @@ int mvl_vm_on(lua_State *L)
     if (!s->sub)
         return mvl_fail(L, &err);
     s->vm = mvm_vm_ref(vm);
-    lua_pushvalue(L, 4); // vm, event, fn, sub, subs, sub
+    lua_pushvalue(L, 4);   // vm, event, fn, sub, subs, sub
     lua_rawsetp(L, -2, s); /* the machine's box keeps the subscription */
     lua_settop(L, 4);
     return 1;

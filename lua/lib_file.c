@@ -41,7 +41,7 @@ static const char *check_path(lua_State *L, int idx)
     return path;
 }
 
-/// vm:open(path: string, mode: "r"|"w", perm?: integer) -> macvm.file
+/// vm:open(path: string, mode: "r"|"w", perm?: integer) -> file
 /// Opens a file of the guest and returns at once; what the guest says of it comes from file:wait
 /// and, for reading, with the first read. `"w"` creates or replaces the file, once it is complete;
 /// `perm` are its mode bits (420 is rw-r--r--), left out: those of a file that exists.
@@ -139,8 +139,8 @@ static int copy(lua_State *L, copy_fn begin)
 }
 
 /// vm:push(host: string, guest: string, opts?: {timeout?: number}) -> vm
-/// Copies one file of the host into the guest, mode bits kept; the target is replaced when all of it
-/// has arrived. A target that is a directory gets a file of the same name. Raises `io` for the
+/// Copies one file of the host into the guest, mode bits kept; the target is replaced when all of
+/// it has arrived. A target that is a directory gets a file of the same name. Raises `io` for the
 /// host's side, `guest` for the guest's.
 int mvl_vm_push(lua_State *L)
 {

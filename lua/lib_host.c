@@ -15,8 +15,9 @@
 
 enum { FINDINGS_MAX = 64, PATH_SIZE = 4096 };
 
-/// core.host() -> {cpus: integer, memory: integer, arch: string, findings: {what: string, ok: boolean, detail: string, cure: string}[]}
-/// What this host has, and what works on it, looked up afresh (it may run `qemu --version`).
+/// core.host() -> {cpus: integer, memory: integer, arch: string, findings: table[]}
+/// What this host has, and what works on it, looked up afresh (it may run `qemu --version`). Memory
+/// is in bytes; a finding is `{ what =, ok =, detail =, cure = }`.
 static int core_host(lua_State *L)
 {
     mvm_finding *found = lua_newuserdatauv(L, FINDINGS_MAX * sizeof(*found), 0);
@@ -149,8 +150,8 @@ static int core_mkdir_private(lua_State *L)
 }
 
 /// core.gc_lab() -> string
-/// The lab's private directory, made now; what labs of processes that are gone left behind is removed
-/// with that. Raises `io`.
+/// The lab's private directory, made now; what labs of processes that are gone left behind is
+/// removed with that. Raises `io`.
 static int core_gc_lab(lua_State *L)
 {
     mvm_err err;
@@ -163,14 +164,9 @@ static int core_gc_lab(lua_State *L)
 }
 
 const luaL_Reg mvl_lib_host[] = {
-    {"host", core_host},
-    {"guest_find", core_guest_find},
-    {"backend", core_backend},
-    {"log_level", core_log_level},
-    {"log", core_log},
-    {"isatty", core_isatty},
-    {"columns", core_columns},
-    {"mkdir_private", core_mkdir_private},
-    {"gc_lab", core_gc_lab},
-    {NULL, NULL},
+    {"host", core_host},       {"guest_find", core_guest_find},
+    {"backend", core_backend}, {"log_level", core_log_level},
+    {"log", core_log},         {"isatty", core_isatty},
+    {"columns", core_columns}, {"mkdir_private", core_mkdir_private},
+    {"gc_lab", core_gc_lab},   {NULL, NULL},
 };

@@ -17,7 +17,7 @@ typedef struct mvl_process {
     int pid;
 } mvl_process;
 
-enum { PROCESS_NUV = 3 }; /* stdin, stdout, stderr */
+enum { PROCESS_NUV = 3 };   /* stdin, stdout, stderr */
 enum { WORDS_MAX = 60000 }; /* of a command and of an environment */
 enum { SIGNAL_TERM = 15 };
 
@@ -143,10 +143,11 @@ static void read_options(lua_State *L, int idx, mvm_exec *exec)
         mvl_failf(L, MVM_ECONFIG, "env = { NAME = \"value\" }", "env: expected a table");
 }
 
-/// vm:spawn_raw(argv: string[], opts?: {cwd?: string, env?: table<string,string>, stdin_null?: boolean}) -> macvm.process
-/// Starts a process in the guest and returns at once; one that can't be started ends with a
-/// `guest` error from process:wait. Raises `state` when the machine is down, `agent` when its agent
-/// is not ready.
+/// vm:spawn_raw(argv: string[], opts?: table) -> process
+/// Starts a process in the guest and returns at once; one that can't be started ends with a `guest`
+/// error from process:wait. Options: `cwd`, `env = { NAME = "value" }`, and `stdin_null`, which
+/// gives it no standard input. Raises `state` when the machine is down, `agent` when its agent is
+/// not ready.
 int mvl_vm_spawn(lua_State *L)
 {
     mvm_vm *vm = mvl_check_vm(L, 1);
@@ -186,9 +187,9 @@ static int wait_then(lua_State *L, const mvm_err *err)
 }
 
 /// process:wait(opts?: {timeout?: number}) -> integer, integer|nil
-/// Waits until it has ended (without a deadline unless a timeout is given). Returns its exit status,
-/// or 128 + signal and the signal that killed it. Raises `guest` when it could not be started,
-/// `agent` when the guest or its agent dies.
+/// Waits until it has ended (without a deadline unless a timeout is given). Returns its exit
+/// status, or 128 + signal and the signal that killed it. Raises `guest` when it could not be
+/// started, `agent` when the guest or its agent dies.
 static int process_wait(lua_State *L)
 {
     mvl_process *p = check_process(L, 1);

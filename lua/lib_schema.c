@@ -8,11 +8,11 @@
 static const char *type_word(enum mvm_type type)
 {
     static const char *const words[] = {
-        [MVM_T_NIL] = "nil",         [MVM_T_BOOL] = "boolean",   [MVM_T_INT] = "integer",
-        [MVM_T_NUMBER] = "number",   [MVM_T_STRING] = "string",  [MVM_T_SIZE] = "size",
-        [MVM_T_PATH] = "path",       [MVM_T_MAC] = "mac",        [MVM_T_CHOICE] = "choice",
-        [MVM_T_NAME] = "name",       [MVM_T_FORWARD] = "forward", [MVM_T_MAP] = "map",
-        [MVM_T_RECORD] = "record",   [MVM_T_LIST] = "list",
+        [MVM_T_NIL] = "nil",       [MVM_T_BOOL] = "boolean",    [MVM_T_INT] = "integer",
+        [MVM_T_NUMBER] = "number", [MVM_T_STRING] = "string",   [MVM_T_SIZE] = "size",
+        [MVM_T_PATH] = "path",     [MVM_T_MAC] = "mac",         [MVM_T_CHOICE] = "choice",
+        [MVM_T_NAME] = "name",     [MVM_T_FORWARD] = "forward", [MVM_T_MAP] = "map",
+        [MVM_T_RECORD] = "record", [MVM_T_LIST] = "list",
     };
 
     return words[type];
@@ -162,8 +162,12 @@ static int core_format_size(lua_State *L)
 }
 
 const luaL_Reg mvl_lib_schema[] = {
-    {"schemas", core_schemas},         {"abilities", core_abilities},
-    {"events", core_events},           {"states", core_states},
-    {"codes", core_codes},             {"parse_size", core_parse_size},
-    {"format_size", core_format_size}, {NULL, NULL},
+    {"schemas", core_schemas},
+    {"abilities", core_abilities},
+    {"events", core_events},
+    {"states", core_states},
+    {"codes", core_codes},
+    {"parse_size", core_parse_size},
+    {"format_size", core_format_size},
+    {NULL, NULL},
 };

@@ -84,8 +84,9 @@ static bool on_exec(void *ud, mvm_vm *vm, const char *const *argv, mvm_sim_reply
 
 /// vm:sim_script(answer: (fun(argv: string[]): table|string|nil)|nil) -> vm
 /// Has a simulated machine ask `answer` for every command (`{"sh", "-c", text}` for a text). It
-/// returns `{ status =, signal =, stdout =, stderr =, delay = }`, or the standard output alone, or nil: the
-/// built-in commands answer. It can't wait. Raises `state` unless the machine is down and simulated.
+/// returns `{ status =, signal =, stdout =, stderr =, delay = }`, or the standard output alone, or
+/// nil: the built-in commands answer. It can't wait. Raises `state` unless the machine is down and
+/// simulated.
 int mvl_sim_script(lua_State *L)
 {
     mvm_vm *vm = mvl_check_vm(L, 1);

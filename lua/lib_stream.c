@@ -70,9 +70,9 @@ static double time_left(lua_State *L, int deadline)
 enum { R_STREAM = 1, R_FORMAT, R_DEADLINE, R_LIMIT, R_PIECES, R_HELD, R_TOP = R_HELD };
 
 typedef struct portion {
-    size_t take;  /* bytes to consume */
-    size_t chop;  /* of them at the end, not to be given to the caller */
-    bool enough;  /* the read is satisfied by them */
+    size_t take; /* bytes to consume */
+    size_t chop; /* of them at the end, not to be given to the caller */
+    bool enough; /* the read is satisfied by them */
 } portion;
 
 static portion choose(lua_State *L, const char *data, size_t len)
@@ -197,12 +197,12 @@ static int read_begin(lua_State *L)
     return read_on(L, NULL);
 }
 
-/// stream:read(format?: "l"|"L"|"a"|integer, opts?: {timeout?: number, limit?: integer}) -> string|nil
+/// stream:read(format?: string|integer, opts?: {timeout?: number, limit?: integer}) -> string|nil
 /// A line without its newline (`"l"`, the default) or with it (`"L"`), everything up to the end
 /// (`"a"`), or that many bytes, fewer only before the end. At the end: nil, and `""` for `"a"`.
 /// Waits without a deadline unless a timeout is given: the stream ends when its process or machine
-/// does, and with an `agent` error when the agent is lost. A line of more than 16 MiB, or 1 GiB
-/// for the others, is a `guest` error (`limit`).
+/// does, and with an `agent` error when the agent is lost. More than `limit` bytes for one read, 16
+/// MiB for a line and 1 GiB else when left out, are a `guest` error.
 static int stream_read(lua_State *L)
 {
     check_stream(L, 1);

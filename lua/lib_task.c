@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tasks and time as Lua sees them: the class "task", core.spawn, sleep, signals, and the end of
- * the run. The scheduler itself is in task.c and sched.c.
+ * Tasks and time as Lua sees them: the class "task", core.spawn, sleep, and the end of the run. The
+ * scheduler itself is in task.c and sched.c.
  */
 #include "mvl.h"
 
-#include <signal.h>
 #include <string.h>
 
 #include "mvm/loop.h"
@@ -25,11 +24,11 @@ void mvl_check_callable(lua_State *L, int idx, const char *who)
     lua_pop(L, 1);
 }
 
-/// core.spawn(fn: function, ...) -> macvm.task
+/// core.spawn(fn: function, ...) -> task
 /// Runs fn(...) as a task of its own, from the next turn of the loop. Its error goes to who joins
 /// it. An error that nobody has taken stays with the task for a later join; when the task can't be
-/// reached any more, or the run ends, it is reported once (core.on_error). Tasks that were cancelled
-/// are not reported.
+/// reached any more, or the run ends, it is reported once (core.on_error). Tasks that were
+/// cancelled are not reported.
 static int core_spawn(lua_State *L)
 {
     mvl_check_callable(L, 1, "a task");
@@ -170,7 +169,7 @@ static int core_virtual_time(lua_State *L)
 
 /* ---- the run ------------------------------------------------------------------------------ */
 
-/// core.current() -> macvm.task|nil
+/// core.current() -> task|nil
 /// The task that runs this; nil in the main program of a stock Lua.
 static int core_current(lua_State *L)
 {
@@ -181,7 +180,7 @@ static int core_current(lua_State *L)
     return 1;
 }
 
-/// core.tasks() -> macvm.task[]
+/// core.tasks() -> task[]
 /// Every task that has not ended, those that run event handlers included; the newest first.
 static int core_tasks(lua_State *L)
 {
@@ -235,79 +234,11 @@ static int core_check_mode(lua_State *L)
 }
 
 /// core.report_early(on: boolean)
-/// For interactive use: the error of a task is reported in the turn after its end even when the task
-/// could still be joined.
+/// For interactive use: the error of a task is reported in the turn after its end even when the
+/// task could still be joined.
 static int core_report_early(lua_State *L)
 {
     mvl_of(L)->eager = lua_toboolean(L, 1);
-    return 0;
-}
-
-/* ---- signals ------------------------------------------------------------------------------ */
-
-static const struct {
-    const char *name;
-    int number;
-} signals[] = {{"INT", SIGINT}, {"TERM", SIGTERM}, {"HUP", SIGHUP}};
-static const char handlers_key[sizeof(signals) / sizeof(signals[0])]; /* addresses are keys */
-
-typedef struct told {
-    mvl_ctx *ctx;
-    const void *key;
-} told;
-
-static int signal_entered(lua_State *L)
-{
-    const told *t = lua_touserdata(L, 1);
-
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, t->key) == LUA_TFUNCTION)
-        mvl_spawn(L, 0);
-    return 0;
-}
-
-static void deliver(mvl_ctx *ctx, int i)
-{
-    told t = {ctx, &handlers_key[i]};
-
-    mvl_enter(ctx, signal_entered, &t);
-}
-
-static void on_int(void *ud)
-{
-    deliver(ud, 0);
-}
-
-static void on_term(void *ud)
-{
-    deliver(ud, 1);
-}
-
-static void on_hup(void *ud)
-{
-    deliver(ud, 2);
-}
-
-/// core.on_signal(name: "INT"|"TERM"|"HUP", fn: function|nil)
-/// Runs `fn` in a task of its own whenever the signal arrives, instead of what the signal does by
-/// itself; nil gives that back.
-static int core_on_signal(lua_State *L)
-{
-    static const mvm_fn callbacks[] = {on_int, on_term, on_hup};
-    static const char *const names[] = {"INT", "TERM", "HUP", NULL};
-    mvl_ctx *ctx = mvl_of(L);
-    int i = luaL_checkoption(L, 1, NULL, names);
-
-    if (!lua_isnoneornil(L, 2))
-        luaL_checktype(L, 2, LUA_TFUNCTION);
-    lua_settop(L, 2);
-    bool on = !lua_isnil(L, 2);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &handlers_key[i]);
-    if (!on) {
-        mvm_watch_close(ctx->signals[i]);
-        ctx->signals[i] = NULL;
-    } else if (!ctx->signals[i]) {
-        ctx->signals[i] = mvm_watch_signal(ctx->loop, signals[i].number, callbacks[i], ctx);
-    }
     return 0;
 }
 
@@ -323,6 +254,6 @@ const luaL_Reg mvl_lib_task[] = {
     {"check_mode", core_check_mode},
     {"report_early", core_report_early},
     {"on_error", mvl_on_error},
-    {"on_signal", core_on_signal},
+    {"on_signal", mvl_on_signal},
     {NULL, NULL},
 };

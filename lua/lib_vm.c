@@ -10,14 +10,6 @@
 
 #include "mvm/sim.h"
 
-typedef struct mvl_vm {
-    mvl_obj obj;
-    mvm_vm *vm;
-    mvm_sub *watch; /* our own listener of "state" */
-    bool unpinning; /* a deferred unpin is on its way */
-    bool planned;   /* check mode: its start was asked */
-} mvl_vm;
-
 /* ---- the box ---------------------------------------------------------------------------- */
 
 static void vm_release(void *box)
@@ -34,7 +26,7 @@ static void vm_release(void *box)
     self->vm = NULL;
 }
 
-static mvl_vm *check_box(lua_State *L, int idx)
+mvl_vm *mvl_check_vm_box(lua_State *L, int idx)
 {
     mvl_vm *self = mvl_check(L, idx, &mvl_vm_class);
 
@@ -45,7 +37,7 @@ static mvl_vm *check_box(lua_State *L, int idx)
 
 mvm_vm *mvl_check_vm(lua_State *L, int idx)
 {
-    return check_box(L, idx)->vm;
+    return mvl_check_vm_box(L, idx)->vm;
 }
 
 /* Deferred, so that the listeners behind ours are still told that it went down. */
@@ -123,7 +115,7 @@ static int vm_make(lua_State *L)
     return 1;
 }
 
-/// core.vm(spec: table|string, level?: integer) -> macvm.vm
+/// core.vm(spec: table|string, level?: integer) -> vm
 /// A machine from a table of all its fields, or from its name alone. Nothing is started. Raises
 /// `config` that names the field and the script's line; `level` as in Lua's `error`.
 static int core_vm(lua_State *L)
@@ -141,9 +133,9 @@ static int core_vm(lua_State *L)
     lua_settop(L, table ? 2 : 1); // spec, name | name
     lua_pushnil(L);
     lua_pushcclosure(L, vm_make, 1);
-    lua_insert(L, 1);             // make, ...
-    lua_pushvalue(L, 1);          // make, ..., make
-    lua_insert(L, 2);             // make, make, ...
+    lua_insert(L, 1);    // make, ...
+    lua_pushvalue(L, 1); // make, ..., make
+    lua_insert(L, 2);    // make, make, ...
     if (table)
         lua_insert(L, 3); // make, make, name, spec
     else
@@ -158,7 +150,7 @@ static int core_vm(lua_State *L)
     return lua_error(L);
 }
 
-/// core.vms() -> macvm.vm[]
+/// core.vms() -> vm[]
 /// The living machines, in the order of their making.
 static int core_vms(lua_State *L)
 {
@@ -173,166 +165,13 @@ static int core_vms(lua_State *L)
     return 1;
 }
 
-/* ---- life ------------------------------------------------------------------------------- */
-
-/* In check mode a start validates the machine, and nothing else happens; true: that was it. */
-static bool plan(lua_State *L, bool start)
-{
-    mvl_vm *self = check_box(L, 1);
-    mvm_err err;
-
-    if (!self->obj.ctx->checking)
-        return false;
-    if (start && mvm_vm_check(self->vm, &err) != 0)
-        mvl_fail(L, &err);
-    self->planned = self->planned || start;
-    lua_settop(L, 1);
-    return true;
-}
-
-typedef mvm_wait *(*verb_fn)(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err);
-
-static int verb(lua_State *L, verb_fn begin, double timeout)
-{
-    mvl_vm *self = check_box(L, 1);
-
-    timeout = mvl_opt_timeout(L, 2, timeout, NULL);
-    if (plan(L, begin == mvm_vm_start))
-        return 1;
-    mvl_wait *w = mvl_wait_begin(L, timeout);
-    w->core = begin(self->vm, &w->waiter, &w->err);
-    if (mvm_vm_up(self->vm))
-        mvl_obj_pin(self, true); /* until it is down */
-    return mvl_then_self(L, mvl_await(L, w, mvl_then_self));
-}
-
-/// vm:start(opts?: {timeout?: number}) -> vm
-/// Starts the machine and waits until it runs (60 s when no timeout is given). Raises `config` for
-/// what is wrong with it, `state` when it is up already, `backend` when the hypervisor fails,
-/// `timeout`. Its agent may not be ready yet: see vm:wait.
-static int vm_start(lua_State *L)
-{
-    return verb(L, mvm_vm_start, 60);
-}
-
-/// vm:pause(opts?: {timeout?: number}) -> vm
-/// Stops its processors until vm:resume (10 s). Raises `state` unless it runs.
-static int vm_pause(lua_State *L)
-{
-    return verb(L, mvm_vm_pause, 10);
-}
-
-/// vm:resume(opts?: {timeout?: number}) -> vm
-/// Lets a paused machine go on (10 s). Raises `state` unless it is paused.
-static int vm_resume(lua_State *L)
-{
-    return verb(L, mvm_vm_resume, 10);
-}
-
-/// vm:reboot(opts?: {timeout?: number}) -> vm
-/// Asks the guest to restart, or resets it when it has no agent, and waits until it is ready again
-/// (60 s).
-static int vm_reboot(lua_State *L)
-{
-    return verb(L, mvm_vm_reboot, 60);
-}
-
-/// vm:stop(opts?: {timeout?: number}) -> vm
-/// Asks the guest to power off and waits until the machine is down (20 s). A guest that does not
-/// follow runs on, and `timeout` is raised. A machine that is down already is fine.
-static int vm_stop(lua_State *L)
-{
-    return verb(L, mvm_vm_stop, 20);
-}
-
-/// vm:kill(opts?: {timeout?: number}) -> vm
-/// Ends the machine as a power cut would (20 s). One that is down already is fine.
-static int vm_kill(lua_State *L)
-{
-    return verb(L, mvm_vm_kill, 20);
-}
-
-/// vm:wait(what: string, opts?: {timeout?: number}) -> vm
-/// Waits until the agent answers (`"ready"`) or the machine is in a state (`"running"`,
-/// `"stopped"`, ...), 60 s when no timeout is given. Raises `state` at once when that can't come
-/// true any more, with the reason.
-static int vm_wait(lua_State *L)
-{
-    mvl_vm *self = check_box(L, 1);
-    const char *what = luaL_checkstring(L, 2);
-    int state = mvm_state_parse(what);
-
-    if (state < 0 && strcmp(what, "ready") != 0) {
-        const char *words[MVM_STATE_COUNT + 1] = {"ready"};
-        for (int i = 0; i < MVM_STATE_COUNT; i++)
-            words[i + 1] = mvm_state_word((mvm_state)i);
-        const char *near = mvm_nearest(what, words, MVM_STATE_COUNT + 1);
-        return mvl_failf(L, MVM_ECONFIG,
-                         near ? lua_pushfstring(L, "did you mean `%s`?", near)
-                              : "\"ready\", or a state such as \"running\"",
-                         "there is no state \"%s\" to wait for", what);
-    }
-    double timeout = mvl_opt_timeout(L, 3, 60, NULL);
-    if (plan(L, false))
-        return 1;
-    mvl_wait *w = mvl_wait_begin(L, timeout);
-    w->vm = self->vm;
-    w->core = state < 0 ? mvm_vm_wait_ready(self->vm, &w->waiter, &w->err)
-                        : mvm_vm_wait_state(self->vm, (mvm_state)state, &w->waiter, &w->err);
-    return mvl_then_self(L, mvl_await(L, w, mvl_then_self));
-}
-
-static int close_killed(lua_State *L, const mvm_err *err)
-{
-    (void)L;
-    (void)err;
-    return 0;
-}
-
-static int close_stopped(lua_State *L, const mvm_err *err)
-{
-    mvl_vm *self = check_box(L, 1);
-
-    if (!err || !mvm_vm_up(self->vm))
-        return 0;
-    mvl_wait *w = mvl_wait_closing(L, 10);
-    w->core = mvm_vm_kill(self->vm, &w->waiter, &w->err);
-    return close_killed(L, mvl_await(L, w, close_killed));
-}
-
-static void killed_unheard(void *ud, const mvm_err *err)
-{
-    (void)ud;
-    (void)err;
-}
-
-/* The end of a machine's scope: it is down afterwards, whatever that takes. */
-static int vm_close(lua_State *L)
-{
-    mvl_vm *self = mvl_check(L, 1, &mvl_vm_class);
-
-    if (!self->vm || !mvm_vm_up(self->vm))
-        return 0;
-    lua_settop(L, 1);
-    if (!mvl_can_wait(L)) {
-        mvm_waiter nobody = {20, killed_unheard, NULL};
-        mvm_err err;
-        mvm_vm_kill(self->vm, &nobody, &err);
-        return 0;
-    }
-    mvl_wait *w = mvl_wait_closing(L, 10);
-    if (mvm_vm_state(self->vm) == MVM_RUNNING)
-        w->core = mvm_vm_stop(self->vm, &w->waiter, &w->err);
-    return close_stopped(L, mvl_await(L, w, close_stopped));
-}
-
 /* ---- configuration and looking ------------------------------------------------------------ */
 
-/// vm:attach(device: macvm.device) -> vm
+/// vm:attach(device: device) -> vm
 /// Adds a device. Raises `unsupported` while the machine is up.
 static int vm_attach(lua_State *L)
 {
-    mvl_vm *self = check_box(L, 1);
+    mvl_vm *self = mvl_check_vm_box(L, 1);
     mvm_err err;
 
     if (mvm_vm_attach(self->vm, mvl_check_device(L, 2), &err) != 0)
@@ -346,7 +185,7 @@ static int vm_attach(lua_State *L)
 /// hypervisor. Starts nothing. Raises what vm:start would raise.
 static int vm_check(lua_State *L)
 {
-    mvl_vm *self = check_box(L, 1);
+    mvl_vm *self = mvl_check_vm_box(L, 1);
     mvm_err err;
 
     if (mvm_vm_check(self->vm, &err) != 0)
@@ -360,7 +199,7 @@ static int vm_check(lua_State *L)
 /// can't, the second result says why.
 static int vm_can(lua_State *L)
 {
-    mvl_vm *self = check_box(L, 1);
+    mvl_vm *self = mvl_check_vm_box(L, 1);
     const char *reason = NULL;
     bool can = mvm_vm_can(self->vm, luaL_checkstring(L, 2), &reason);
 
@@ -399,7 +238,7 @@ static void set_stat(lua_State *L, const char *name)
 
 static int stats_then(lua_State *L, const mvm_err *err)
 {
-    mvl_vm *self = check_box(L, 1);
+    mvl_vm *self = mvl_check_vm_box(L, 1);
     const char *name;
     mvm_value value;
 
@@ -418,7 +257,7 @@ static int stats_then(lua_State *L, const mvm_err *err)
 /// `stats.disk.data.read_bytes`, `stats.accel`. Raises `state` when it is down.
 static int vm_stats(lua_State *L)
 {
-    mvl_vm *self = check_box(L, 1);
+    mvl_vm *self = mvl_check_vm_box(L, 1);
     double timeout = mvl_opt_timeout(L, 2, 10, NULL);
 
     if (self->obj.ctx->checking)
@@ -481,7 +320,7 @@ static bool push_property(lua_State *L, const mvl_vm *self, const char *key)
 
 static int vm_index(lua_State *L)
 {
-    mvl_vm *self = check_box(L, 1);
+    mvl_vm *self = mvl_check_vm_box(L, 1);
 
     if (lua_type(L, 2) != LUA_TSTRING)
         return 0;
@@ -492,7 +331,7 @@ static int vm_index(lua_State *L)
 
 static int vm_newindex(lua_State *L)
 {
-    mvl_vm *self = check_box(L, 1);
+    mvl_vm *self = mvl_check_vm_box(L, 1);
     const char *key = luaL_checkstring(L, 2);
     mvm_err err;
 
@@ -531,13 +370,6 @@ static int vm_tostring(lua_State *L)
 }
 
 static const luaL_Reg vm_methods[] = {
-    {"start", vm_start},
-    {"pause", vm_pause},
-    {"resume", vm_resume},
-    {"reboot", vm_reboot},
-    {"stop", vm_stop},
-    {"kill", vm_kill},
-    {"wait", vm_wait},
     {"attach", vm_attach},
     {"check", vm_check},
     {"can", vm_can},
@@ -565,7 +397,7 @@ const mvl_class mvl_vm_class = {
     .index = vm_index,
     .newindex = vm_newindex,
     .tostring = vm_tostring,
-    .close = vm_close,
+    .close = mvl_vm_close,
 };
 
 const luaL_Reg mvl_lib_vm[] = {

@@ -11,7 +11,15 @@
 
 static const char main_key; /* registry: the first task */
 
-/* (argc, argv) as light userdata. */
+/* Pushes require(name). */
+static void load(lua_State *L, const char *name)
+{
+    lua_getglobal(L, "require");
+    lua_pushstring(L, name);
+    lua_call(L, 1, 1);
+}
+
+/* Arguments: argc, argv as a light userdata. */
 static int boot(lua_State *L)
 {
     int argc = (int)lua_tointeger(L, 1);
@@ -19,18 +27,12 @@ static int boot(lua_State *L)
 
     luaL_openlibs(L);
     mvl_open_embedded(L);
-    lua_getglobal(L, "require");
-    lua_pushliteral(L, "macvm.core");
-    lua_call(L, 1, 1);
+    load(L, "macvm.core");
     mvl_open_repl(L);
     lua_setfield(L, -2, "repl");
-    lua_getglobal(L, "require");
-    lua_pushliteral(L, "macvm");
-    lua_call(L, 1, 1);
+    load(L, "macvm");
     lua_setglobal(L, "macvm");
-    lua_getglobal(L, "require");
-    lua_pushliteral(L, "macvm.cli");
-    lua_call(L, 1, 1);
+    load(L, "macvm.cli");
     lua_getfield(L, -1, "main");
     lua_createtable(L, argc, 0);
     for (int i = 1; i < argc; i++) {
@@ -42,12 +44,13 @@ static int boot(lua_State *L)
     return 0;
 }
 
-/* What the first task returned. */
+/* What the first task returned; 1 when that is 0 and an error went to nobody. */
 static int outcome(lua_State *L)
 {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &main_key);
     mvl_task_outcome(L, mvl_box(L, -1));
-    lua_pushinteger(L, lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0);
+    lua_Integer status = luaL_optinteger(L, 2, 0);
+    lua_pushinteger(L, status == 0 && mvl_of(L)->failures > 0 ? 1 : status);
     return 1;
 }
 
@@ -56,11 +59,9 @@ int main(int argc, char **argv)
     int status = 1;
     lua_State *L = luaL_newstate();
 
+    if (!L)
+        return 1;
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of the write */
-    if (!L) {
-        fputs("macvm: not enough memory\n", stderr);
-        return status;
-    }
     lua_pushcfunction(L, boot);
     lua_pushinteger(L, argc);
     lua_pushlightuserdata(L, argv);
@@ -68,12 +69,9 @@ int main(int argc, char **argv)
         mvl_ctx *ctx = mvl_of(L);
         mvl_run(ctx);
         lua_pushcfunction(L, outcome);
-        if (ctx->quit)
-            status = ctx->quit_status;
-        else if (lua_pcall(L, 0, 1, 0) == LUA_OK)
+        if (lua_pcall(L, 0, 1, 0) == LUA_OK)
             status = (int)lua_tointeger(L, -1);
-        if (status == 0 && ctx->failures > 0)
-            status = 1;
+        status = ctx->quit ? ctx->quit_status : status;
     } else {
         fprintf(stderr, "macvm: %s\n", luaL_tolstring(L, -1, NULL));
     }

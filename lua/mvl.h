@@ -53,10 +53,10 @@ struct mvl_wait {
     mvm_timer *timer;      /* sleep, or the deadline of a join */
     mvl_task *target;      /* join */
     mvl_wait *next_joiner; /* in target's list */
-    mvm_vm *vm;            /* a state of this machine is waited for; borrowed from the caller's stack */
+    mvm_vm *vm; /* a state of this machine is waited for; borrowed from the caller's stack */
     mvl_then then;
-    bool drain;            /* the end of everything else is waited for */
-    bool shielded;         /* __close: is not cancelled */
+    bool drain;    /* the end of everything else is waited for */
+    bool shielded; /* __close: is not cancelled */
     bool armed, done, stuck;
     mvm_err err; /* fill it when arming fails; code 0 once done: success */
 };
@@ -94,7 +94,7 @@ enum mvl_task_state {
 
 struct mvl_task {
     mvl_obj obj;
-    lua_State *co; /* user value TASK_UV_CO; NULL once the box is released */
+    lua_State *co;         /* user value TASK_UV_CO; NULL once the box is released */
     mvl_task *prev, *next; /* in ctx->live or ctx->failed */
     enum mvl_task_state state;
     bool service;   /* serves a queue: may idle */
@@ -148,21 +148,22 @@ struct mvl_ctx {
     /* task.c */
     mvl_task *live, *failed; /* not ended and not idle; ended with an error that nobody took */
     mvl_task *current;
-    lua_State *top;  /* the innermost coroutine that was resumed in a way we can pass a wait through */
-    bool pass;       /* everything between `top` and the current task can yield */
-    bool looping;    /* inside mvm_loop_step */
-    bool reaping;    /* the report of failed tasks is on its way */
+    lua_State
+        *top;     /* the innermost coroutine that was resumed in a way we can pass a wait through */
+    bool pass;    /* everything between `top` and the current task can yield */
+    bool looping; /* inside mvm_loop_step */
+    bool reaping; /* the report of failed tasks is on its way */
     int stuck_turns; /* turns in a row in which nothing could ever happen */
     mvl_wait main_wait;
     /* policy */
-    bool checking;       /* core.check_mode */
-    bool eager;          /* report failed tasks at once, joinable or not (interactive use) */
-    bool quit;           /* core.exit was called */
+    bool checking; /* core.check_mode */
+    bool eager;    /* report failed tasks at once, joinable or not (interactive use) */
+    bool quit;     /* core.exit was called */
     int quit_status;
-    int holds;           /* reasons to stay alive without a task or machine (a prompt) */
-    unsigned failures;   /* errors that were reported without a hook that took them */
+    int holds;         /* reasons to stay alive without a task or machine (a prompt) */
+    unsigned failures; /* errors that were reported without a hook that took them */
     mvm_watch *signals[3];
-    int *leaks;          /* where to leave what mvm_lab_close returned, or NULL */
+    int *leaks; /* where to leave what mvm_lab_close returned, or NULL */
 };
 
 /* The context of a state that has macvm.core; raises when it is closed. */
@@ -175,7 +176,8 @@ mvl_ctx *mvl_open(lua_State *L);
 void mvl_step(mvl_ctx *ctx, bool block);
 /* Is there a task that has not ended, a machine that is up, or a hold? */
 bool mvl_alive(const mvl_ctx *ctx);
-/* Turns the loop while the lab is alive and nobody asked to quit, then reports what nobody joined. */
+/* Turns the loop while the lab is alive and nobody asked to quit, then reports what nobody joined.
+ */
 void mvl_run(mvl_ctx *ctx);
 
 /* ---- from the loop into Lua (enter.c) --------------------------------------------------- */
@@ -190,15 +192,16 @@ int mvl_on_error(lua_State *L);
 /* ---- boxes (obj.c) ---------------------------------------------------------------------- */
 
 struct mvl_class {
-    const char *name;  /* "vm", what core.class() calls it */
-    const char *tname; /* "macvm.vm" */
-    size_t size;       /* of the box, which begins with an mvl_obj; zeroed is closed */
-    int nuv;           /* user values */
-    bool pinned;       /* can be found by its address and pinned */
+    const char *name;           /* "vm", what core.class() calls it */
+    const char *tname;          /* "macvm.vm" */
+    size_t size;                /* of the box, which begins with an mvl_obj; zeroed is closed */
+    int nuv;                    /* user values */
+    bool pinned;                /* can be found by its address and pinned */
     void (*release)(void *box); /* lets go of the C side. Idempotent, raises nothing */
     const luaL_Reg *methods;
     lua_CFunction index, newindex, tostring, close; /* close NULL: release */
-    lua_CFunction finalise; /* before release by __gc; returns true: the box lives on. May be NULL */
+    lua_CFunction
+        finalise; /* before release by __gc; returns true: the box lives on. May be NULL */
 };
 
 /* Pushes the userdata of a new, closed box. The only way to make one. */
@@ -260,7 +263,19 @@ double mvl_opt_timeout(lua_State *L, int idx, double fallback, const char *extra
 
 /* ---- what the lib files offer each other --------------------------------------------------- */
 
+/* The box of a machine (lib_vm.c). */
+typedef struct mvl_vm {
+    mvl_obj obj;
+    mvm_vm *vm;
+    mvm_sub *watch; /* our own listener of "state" */
+    bool unpinning; /* a deferred unpin is on its way */
+    bool planned;   /* check mode: its start was asked */
+} mvl_vm;
+
 mvm_vm *mvl_check_vm(lua_State *L, int idx);
+mvl_vm *mvl_check_vm_box(lua_State *L, int idx);
+int mvl_vm_close(lua_State *L);
+extern const luaL_Reg mvl_vm_life[];
 void mvl_push_vm(lua_State *L, mvm_vm *vm);
 mvm_record *mvl_check_device(lua_State *L, int idx);
 void mvl_push_device(lua_State *L, mvm_record *rec);
@@ -268,6 +283,10 @@ void mvl_push_sub_record(lua_State *L, mvm_record *parent, const char *field);
 void mvl_push_console(lua_State *L, mvm_vm *vm);
 /* Pushes a stream that keeps the userdata at `owner` alive. `input`: close means end of input. */
 void mvl_push_stream(lua_State *L, mvm_stream *stream, int owner, bool input);
+
+/* lib_signal.c */
+int mvl_on_signal(lua_State *L);
+void mvl_signals_close(mvl_ctx *ctx);
 
 int mvl_vm_spawn(lua_State *L);
 int mvl_vm_open(lua_State *L);
@@ -281,7 +300,8 @@ int mvl_sim_inject(lua_State *L);
 /* User values of a VM's box. */
 enum { VM_UV_SUBS = 1, VM_UV_CONSOLE, VM_UV_SCRIPT, VM_UV_REPLY, VM_NUV = VM_UV_REPLY };
 
-extern const luaL_Reg mvl_lib_vm[], mvl_lib_device[], mvl_lib_task[], mvl_lib_host[], mvl_lib_schema[];
+extern const luaL_Reg mvl_lib_vm[], mvl_lib_device[], mvl_lib_task[], mvl_lib_host[],
+    mvl_lib_schema[];
 
 /* ---- modules ---------------------------------------------------------------------------- */
 

@@ -5,8 +5,8 @@
  *
  * The box itself is C memory and the userdata only leads to it: Lua frees an object without calling
  * __gc when there is no memory for that call. Such a box stays in the context's list, callbacks of
- * the core find it, but nobody behind it, and it is let go before the lab is closed. This is the only
- * malloc of the layer, and it happens when the userdata is there to free it.
+ * the core find it, but nobody behind it, and it is let go before the lab is closed. This is the
+ * only malloc of the layer, and it happens when the userdata is there to free it.
  */
 #include "mvl.h"
 

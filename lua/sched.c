@@ -59,27 +59,26 @@ static bool wake_machine_wait(mvl_wait *w)
     return true;
 }
 
-/* Does following the joins from this one lead back to it? */
-static bool in_circle(const mvl_wait *w)
+/* Does following the joins from this wait lead back to it, within so many steps? */
+static bool in_circle(const mvl_wait *w, size_t steps)
 {
-    const mvl_task *slow = w->target;
-    bool even = false;
+    const mvl_task *t = w->target;
 
-    for (const mvl_task *t = w->target; t && t->wait.armed; t = t->wait.target) {
+    for (; t && t->wait.armed && steps > 0; steps--, t = t->wait.target) {
         if (&t->wait == w)
             return true;
-        slow = even ? slow->wait.target : slow;
-        even = !even;
-        if (even && t != w->target && t == slow)
-            return false; /* a circle further on, without it */
     }
     return false;
 }
 
 static void wake_circle(mvl_ctx *ctx)
 {
+    size_t live = 0;
+
     for (mvl_task *t = ctx->live; t; t = t->next)
-        t->wait.stuck = t->wait.armed && in_circle(&t->wait);
+        live++;
+    for (mvl_task *t = ctx->live; t; t = t->next)
+        t->wait.stuck = t->wait.armed && in_circle(&t->wait, live);
     for (mvl_task *t = ctx->live; t; t = t->next) {
         if (!t->wait.armed || !t->wait.stuck)
             continue;

@@ -20,10 +20,9 @@ static int ctx_gc(lua_State *L)
 
     if (!lab)
         return 0;
-    for (size_t i = 0; i < sizeof(ctx->signals) / sizeof(ctx->signals[0]); i++)
-        mvm_watch_close(ctx->signals[i]);
+    mvl_signals_close(ctx);
     mvl_obj_release_all(ctx); /* those that Lua has not finalised */
-    ctx->lab = NULL; /* from here on no callback enters Lua */
+    ctx->lab = NULL;          /* from here on no callback enters Lua */
     int leaks = mvm_lab_close(lab);
     mvl_obj_free_all(ctx); /* callbacks may have come up to here */
     if (ctx->leaks)

@@ -273,6 +273,7 @@ static void run(void *ud)
     t->nres = 0;
     assert(!ctx->current);
     t->state = MVL_RUNNING;
+    ctx->stuck_turns = 0;
     ctx->current = t;
     ctx->top = co;
     ctx->pass = true;

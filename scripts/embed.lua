@@ -47,7 +47,9 @@ local rows = {}
 for i, path in ipairs(list(dir)) do
     local text = read(dir .. "/" .. path)
     local name = path:gsub("%.lua$", ""):gsub("/", ".")
-    parts[#parts + 1] = ("static const unsigned char file_%d[] = { /* %s */\n%s\n    0,\n};"):format(i, path, bytes(text))
+    parts[#parts + 1] = ("static const unsigned char file_%d[] = { /* %s */"):format(i, path)
+    parts[#parts + 1] = bytes(text)
+    parts[#parts + 1] = "    0,\n};"
     rows[#rows + 1] = ('    { "%s", "%s", (const char *)file_%d, %d },'):format(name, path, i, #text)
 end
 parts[#parts + 1] = ""

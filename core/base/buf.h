@@ -20,9 +20,10 @@ void mvm__buf_consume(mvm__buf *buf, size_t len); /* drops from the front; len <
 /* Terminates what is held with a NUL that is not counted. Never NULL. */
 const char *mvm__buf_str(mvm__buf *buf);
 
+/* Never NULL, so that it may go to memcpy and friends with a length of 0. */
 static inline const char *mvm__buf_ptr(const mvm__buf *buf)
 {
-    return buf->data + buf->off;
+    return buf->data ? buf->data + buf->off : "";
 }
 
 static inline size_t mvm__buf_len(const mvm__buf *buf)

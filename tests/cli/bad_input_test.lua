@@ -19,7 +19,8 @@ local HAS_QEMU = command.capture "command -v qemu-system-x86_64" ~= ""
 local function fake_qemu(script)
     local dir = t.tmpdir()
     for _, name in ipairs { "qemu-system-x86_64", "qemu-system-aarch64" } do
-        command.write(dir .. "/" .. name, "#!/bin/sh\n" .. script)
+        command.write(dir .. "/" .. name, "#!/bin/sh\n" ..
+            "[ \"$1\" != --version ] || { echo 'QEMU emulator version 7.2.0'; exit 0; }\n" .. script)
         assert(os.execute("chmod 755 " .. dir .. "/" .. name))
     end
     return dir .. ":" .. os.getenv "PATH"
@@ -43,7 +44,7 @@ t.case("a misspelt field: did you mean", function()
     command.fails(t, sim "macvm.disk { pth = 'x' }", 2, "lab.lua:1:", "did you mean `path`?")
     command.fails(t, sim "macvm.vm { boot = { kernal = 'x' } }", 2, "boot.kernal", "did you mean `kernel`?")
     command.fails(t, sim "macvm.dsk {}", 2, "lab.lua:1:", "did you mean `disk`?")
-    command.fails(t, sim "macvm.vm 'x':on('raedy', print)", 2, "raedy", "did you mean `ready`?")
+    command.fails(t, sim "macvm.vm 'x':on('raedy', print)", 2, "raedy", "did you mean", "ready")
     command.fails(t, sim "macvm.vm 'x':exec('ls', { tmeout = 1 })", 2, "tmeout", "did you mean `timeout`?")
 end)
 
@@ -64,9 +65,9 @@ t.case("values that can't be", function()
 end)
 
 t.case("more processors than the host has", function()
-    local lab = "macvm.vm { name = 'x', cpus = macvm.host().cpus + 1 }:start()"
-    command.fails(t, sim(lab), 2, "x: cpus: ")
-    command.fails(t, qemu(lab), 2, "x: cpus: ")
+    local lab = "local vm <close> = macvm.vm { name = 'x', cpus = macvm.host().cpus + 1 } vm:start()"
+    command.fails(t, qemu(lab), 2, "x: cpus: ", "more than the host's")
+    t.eq(sim(lab).status, 0, "a simulated machine may have them")
 end)
 
 t.case("two disks on one file", function()
@@ -124,14 +125,13 @@ t.case("a lab that names no back end never gets sim silently", function()
 end)
 
 t.case("a QEMU that exits at once: its own words", function()
-    local path = fake_qemu "case $* in *version*) echo 'QEMU emulator version 7.2.0'; exit 0;; esac\n" ..
-        "echo 'qemu-system-x86_64: the moon is full' >&2\nexit 1\n"
+    local path = fake_qemu "echo 'qemu-system-x86_64: the moon is full' >&2\nexit 1\n"
     local r = qemu("macvm.vm 'x':start()", { env = { PATH = path } })
     command.fails(t, r, 3, "lab.lua:1: x: ", "the moon is full", "1")
 end)
 
 t.case("a QEMU that is killed by a signal", function()
-    local path = fake_qemu "case $* in *version*) echo 'QEMU emulator version 7.2.0'; exit 0;; esac\nkill -SEGV $$\n"
+    local path = fake_qemu "kill -SEGV $$\n"
     local r = qemu("macvm.vm 'x':start()", { env = { PATH = path } })
     command.fails(t, r, 3, "lab.lua:1: x: ", "signal 11")
 end)
@@ -145,7 +145,7 @@ t.case("an unreadable guest image", function()
     local lab = ("local vm <close> = macvm.vm { name = 'x', devices = { macvm.disk { path = %q } } } vm:start()")
     command.fails(t, qemu(lab:format(dir .. "/disk.img")), 2, "x: ", "disk.img", "directory")
     lab = "macvm.vm { name = 'x', devices = { macvm.disk { path = %q, format = 'qcow2' } } }:start()"
-    command.fails(t, qemu(lab:format(dir .. "/garbage.qcow2")), 2, "x: ", "garbage.qcow2", "qcow2")
+    command.fails(t, qemu(lab:format(dir .. "/garbage.qcow2")), 3, "x: ", "garbage.qcow2", "not in qcow2 format")
     lab = "local vm <close> = macvm.vm { name = 'x', boot = { kernel = %q } } vm:start()"
     local r = qemu(lab:format(dir .. "/kernel"))
     t.ok(r.status == 2 or r.status == 3, "exit status " .. r.status)

@@ -72,9 +72,9 @@ local function prepare(t, opts)
 end
 
 local function shell_line(dir, args, opts)
-    local words = { "cd", dir, "&& exec env XDG_RUNTIME_DIR=" .. dir .. "/run" }
+    local words = { "cd", dir, "&& exec", opts.deadline or "", "env", opts.flags or "" }
+    words[#words + 1] = "XDG_RUNTIME_DIR=" .. dir .. "/run"
     for name, value in pairs(opts.env or {}) do words[#words + 1] = quote(name .. "=" .. value) end
-    words[#words + 1] = opts.prefix
     words[#words + 1] = quote(MACVM)
     for _, arg in ipairs(args) do words[#words + 1] = quote(arg) end
     return table.concat(words, " ")
@@ -99,6 +99,7 @@ function command.run(t, args, opts)
     opts = opts or {}
     local dir = prepare(t, opts)
     local stdout = opts.stdout or dir .. "/stdout"
+    opts = setmetatable({ deadline = "timeout -k 5 60" }, { __index = opts })
     local _, status = sh(("(%s) </dev/null >%s 2>%s/stderr"):format(shell_line(dir, args, opts), stdout, dir))
     return result_of(t, dir, status, opts)
 end
@@ -129,12 +130,12 @@ Running.__index = Running
 function command.start(t, args, opts)
     opts = opts or {}
     local dir = prepare(t, opts)
-    assert(sh(("mkfifo %s/stdout %s/status"):format(dir, dir)))
+    assert(sh(("mkfifo %s/out %s/status"):format(dir, dir)))
     local inner = ("echo $$ >%s/pid; %s"):format(dir,
-        shell_line(dir, args, setmetatable({ prefix = "--default-signal=INT,QUIT" }, { __index = opts })))
-    assert(sh(("(setsid -w sh -c %s </dev/null >%s/stdout 2>%s/stderr; echo $? >%s/status) &"):format(
+        shell_line(dir, args, setmetatable({ flags = "--default-signal=INT,QUIT" }, { __index = opts })))
+    assert(sh(("(setsid -w sh -c %s </dev/null >%s/out 2>%s/stderr; echo $? >%s/status) &"):format(
         quote(inner), dir, dir, dir)))
-    local out = assert(io.open(dir .. "/stdout", "r"))
+    local out = assert(io.open(dir .. "/out", "r"))
     return setmetatable({ t = t, dir = dir, opts = opts, out = out, seen = {} }, Running)
 end
 
@@ -160,7 +161,7 @@ function Running:pid()
 end
 
 function Running:signal(name)
-    assert(sh(("kill -%s -- -%d"):format(name, self:pid())))
+    assert(sh(("bash -c 'kill -%s -- -%d'"):format(name, self:pid())))
 end
 
 function Running:wait()

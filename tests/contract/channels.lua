@@ -118,13 +118,15 @@ return {
         end,
     },
     {
-        name = "an unread command can still be killed",
+        name = "a command with unread output can be killed; closing the output lets it end",
         run = function(ctx)
             local process <close> = ctx.shared:spawn "yes"
             ctx.eq(process.stdout:read "l", "y")
             process:kill(9)
-            local status = process:wait { timeout = 10 }
+            process.stdout:close()
+            local status, signal = process:wait { timeout = 10 }
             ctx.eq(status, 137)
+            ctx.eq(signal, 9)
         end,
     },
     {

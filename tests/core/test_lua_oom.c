@@ -26,6 +26,7 @@ typedef struct heap {
     long count, fail; /* allocations so far, and the first one to fail */
     bool once;        /* only that one fails */
     bool failed;
+    bool eager; /* the collector never rests */
 } heap;
 
 static void *heap_alloc(void *ud, void *ptr, size_t old, size_t new)
@@ -63,8 +64,10 @@ static const char g_script[] =
     "  vm:sim_script(function(argv)\n"
     "    if argv[1] == 'two' then return { status = 2, stdout = 'line\\nrest', delay = 0.01 } end\n"
     "  end)\n"
-    "  local sub = vm:on('state', function(v, new, old) log[#log + 1] = new .. tostring(v == vm) end)\n"
-    "  local all <close> = vm:on('*', function(v, name) core.sleep(0.001) log[#log + 1] = name end)\n"
+    "  local sub = vm:on('state', function(v, new, old) log[#log + 1] = new .. tostring(v == vm) "
+    "end)\n"
+    "  local all <close> = vm:on('*', function(v, name) core.sleep(0.001) log[#log + 1] = name "
+    "end)\n"
     "  vm:start { timeout = 30 }\n"
     "  vm:wait('ready', { timeout = 30 })\n"
     "  local process = vm:spawn_raw({ 'two', 'words' }, { cwd = '/', env = { A = 'b' } })\n"
@@ -115,7 +118,7 @@ static void quiet(void *ud, int level, const char *line)
 
 enum { TURNS_MAX = 20000 };
 
-/* Runs the script with one failure; true: it got through. */
+/* Runs the script with that failure; true: it got through. */
 static bool run(heap *h, char *result, size_t cap)
 {
     int leaks = 0;
@@ -124,6 +127,8 @@ static bool run(heap *h, char *result, size_t cap)
 
     if (!L)
         return false;
+    if (h->eager)
+        lua_gc(L, LUA_GCINC, 1, 400, 4); /* a whole cycle every 16 bytes */
     lua_pushcfunction(L, boot);
     if (lua_pcall(L, 0, 1, 0) == LUA_OK) {
         mvl_task *task = mvl_box(L, -1);
@@ -179,11 +184,23 @@ static void test_one_failure(void **state)
     sweep(true);
 }
 
+static void test_collecting_all_the_time(void **state)
+{
+    (void)state;
+    char want[4096] = "", got[4096] = "";
+    heap roomy = {.fail = 0}, tidy = {.eager = true};
+
+    assert_true(run(&roomy, want, sizeof(want)));
+    assert_true(run(&tidy, got, sizeof(got)));
+    assert_string_equal(got, want);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_memory_from_then_on),
         cmocka_unit_test(test_one_failure),
+        cmocka_unit_test(test_collecting_all_the_time),
     };
 
     mvm_log_sink(quiet, NULL);

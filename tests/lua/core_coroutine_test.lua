@@ -54,7 +54,7 @@ t.case("a task that is cancelled inside a coroutine is cancelled there", functio
     local where
     local task = core.spawn(function()
         local co = coroutine.wrap(function()
-            local ok, err = pcall(core.sleep, 1000)
+            local _, err = pcall(core.sleep, 1000)
             where = "inside"
             error(err, 0)
         end)
@@ -126,7 +126,7 @@ t.case("without waits the functions do what Lua's do", function()
         local value = coroutine.wrap(function() error "oops" end)()
         return value
     end)
-    t.match(err, "core_coroutine_test.lua:%d+: core_coroutine_test.lua:%d+: oops")
+    t.match(err, "core_coroutine_test.lua:%d+: .*core_coroutine_test.lua:%d+: oops")
     local value = {}
     t.eq(select(2, pcall(coroutine.wrap(function() error(value) end))), value)
     local closed

@@ -34,7 +34,7 @@ end)
 
 t.case("* gets every event with its name", function()
     local vm, names = machine(), {}
-    vm:on("*", function(v, name, ...)
+    local sub = vm:on("*", function(v, name, ...)
         t.ok(rawequal(v, vm))
         names[name] = select("#", ...)
     end)
@@ -42,6 +42,7 @@ t.case("* gets every event with its name", function()
     vm:wait "ready"
     vm:sim_inject("console", "hello\n")
     settle()
+    sub:cancel()
     t.eq(names.state, 2)
     t.eq(names.ready, 0)
     t.eq(names.console, 1)
@@ -49,38 +50,46 @@ end)
 
 t.case("events wait for a slow handler, and none is lost or out of order", function()
     local vm, got = machine():start(), {}
-    vm:on("console", function(_, line)
+    local sub <close> = vm:on("console", function(_, line)
         if #got == 0 then core.sleep(0.02) end
         got[#got + 1] = line
     end)
     for i = 1, 50 do vm:sim_inject("console", "line " .. i .. "\n") end
     core.sleep(0.1)
+    t.match(tostring(sub), "subscription")
     t.eq(#got, 50)
     for i = 1, 50 do t.eq(got[i], "line " .. i) end
 end)
 
 t.case("a handler that fails is reported and does not stop the next event", function()
     local seen, vm, count = reports(), machine():start(), 0
-    vm:on("console", function(_, line)
+    local sub = vm:on("console", function(_, line)
         count = count + 1
         if count == 2 then core.sleep(0.001) end
         error("bad " .. line, 0)
     end)
     for i = 1, 3 do vm:sim_inject("console", i .. "\n") end
     settle()
+    sub:cancel()
     t.eq(count, 3)
     t.same(seen, { "bad 1", "bad 2", "bad 3" })
 end)
 
 t.case("two handlers: one that hangs does not keep the other from its events", function()
     local vm, got = machine():start(), 0
+    local before, known = core.tasks(), {}
     local hung = vm:on("console", function() core.sleep(1000) end)
-    vm:on("console", function() got = got + 1 end)
+    local quick <close> = vm:on("console", function() got = got + 1 end)
     for _ = 1, 5 do vm:sim_inject("console", "x\n") end
     settle()
     t.eq(got, 5)
+    t.match(tostring(quick), "subscription")
     hung:cancel()
-    core.tasks()[1]:cancel() -- the handler that sleeps is the newest task
+    for _, task in ipairs(before) do known[task] = true end
+    for _, task in ipairs(core.tasks()) do
+        if not known[task] then task:cancel() end -- the handler that sleeps
+    end
+    settle()
 end)
 
 t.case("cancel drops what has not been handled; from inside a handler too", function()
@@ -120,23 +129,25 @@ end)
 
 t.case("a hundred thousand events through a handler take less than a second of processor time", function()
     local vm, count = machine():start(), 0
-    vm:on("console", function() count = count + 1 end)
+    local sub = vm:on("console", function() count = count + 1 end)
     local began = os.clock()
     for _ = 1, 100000 do vm:sim_inject("console", "x\n") end
     while count < 100000 do core.sleep(0.001) end
     local took = os.clock() - began
+    sub:cancel()
     t.eq(count, 100000)
     if not (os.getenv "MACVM_BUILD" or ""):find "asan" then t.ok(took < 1, ("took %.2f s"):format(took)) end
 end)
 
 t.case("more events than a queue holds: the rest is dropped, and said so", function()
     local seen, vm, count = reports(), machine():start(), 0
-    vm:on("console", function() if count == 0 then core.sleep(0.2) end count = count + 1 end)
+    local sub = vm:on("console", function() if count == 0 then core.sleep(0.2) end count = count + 1 end)
     vm:sim_inject("console", "x\n")
     core.sleep(0.01)
     local many = ("x\n"):rep(1000)
     for _ = 1, 300 do vm:sim_inject("console", many) end
     core.sleep(1)
+    sub:cancel()
     t.ok(count < 290000 and count > 200000, "handled " .. count)
     t.match(seen[1], "too slow: %d+ events were dropped")
 end)

@@ -160,13 +160,6 @@ static void stream_error(mvm__sim_stream *s, const char *what, int error)
     stream_free(s);
 }
 
-/* The host broke the protocol: the real agent ends the session too. */
-static void breach(mvm__sim *sim, const char *what)
-{
-    mvm__sim_kmsg(sim, "macvm-agent: protocol breach: %s", what);
-    mvm__sim_agent_stop(sim, true);
-}
-
 /* ---- EXEC ---------------------------------------------------------------------------------------
  */
 
@@ -244,7 +237,7 @@ static void on_exec(mvm__sim *sim, const mvm_agent_frame *frame, mvm_agent_reade
         return;
     }
     if (r->bad || argc == 0) {
-        breach(sim, "malformed EXEC");
+        send_error(sim, frame->stream, EPROTO, "bad EXEC: Protocol error");
         return;
     }
     /* cwd, argv, NULL, env, NULL */
@@ -257,7 +250,7 @@ static void on_exec(mvm__sim *sim, const mvm_agent_frame *frame, mvm_agent_reade
             n++;
     }
     if (r->bad)
-        breach(sim, "malformed EXEC");
+        send_error(sim, frame->stream, EPROTO, "bad EXEC: Protocol error");
     else
         exec_strings(sim, frame->stream, flags, strings, argc);
     for (int i = 0; i < argc + envc + 2; i++)
@@ -277,7 +270,7 @@ static void on_open(mvm__sim *sim, const mvm_agent_frame *frame, mvm_agent_reade
     const char *failure = mvm__sim_failure(sim, "open");
 
     if (r->bad || mode > 1) {
-        breach(sim, "malformed OPEN");
+        send_error(sim, frame->stream, EPROTO, "bad OPEN: Protocol error");
         return;
     }
     if (failure) {
@@ -335,7 +328,7 @@ static void write_end(mvm__sim_stream *s)
 static void on_data(mvm__sim_stream *s, const mvm_agent_frame *frame)
 {
     if (frame->channel != 0 || frame->len > s->credit[0]) {
-        breach(s->sim, "data beyond the credit");
+        stream_error(s, "data beyond the credit", EPROTO);
         return;
     }
     s->credit[0] -= frame->len;
@@ -373,7 +366,7 @@ static void on_stream_frame(mvm__sim_stream *s, const mvm_agent_frame *frame, mv
         stream_free(s);
         break;
     default:
-        breach(s->sim, "a frame that only the guest sends");
+        stream_error(s, "a frame that only the guest sends", EPROTO);
     }
 }
 
@@ -403,8 +396,8 @@ static void on_frame(mvm__sim *sim, const mvm_agent_frame *frame)
     } else if (frame->type != MVM_AGENT_EXEC && frame->type != MVM_AGENT_OPEN) {
         if (s) /* else: in flight when the stream ended */
             on_stream_frame(s, frame, &r);
-    } else if (s || frame->stream == 0) {
-        breach(sim, "a stream number used twice");
+    } else if (s) {
+        stream_error(s, "a number in use", EPROTO);
     } else if (sim->port.nstreams >= MVM_AGENT_STREAMS_MAX) {
         send_error(sim, frame->stream, EAGAIN, mvm__sim_strerror(EAGAIN));
     } else if (frame->type == MVM_AGENT_EXEC) {

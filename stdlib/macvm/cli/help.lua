@@ -10,6 +10,7 @@ return {
     summary = "explain a verb, or list them all",
     usage = { "help [VERB]", "help --man" },
     options = { { name = "man", help = "print the manual page, as roff" } },
+    words = "verbs",
     run = function(args, opts)
         local cli = require "macvm.cli"
         if opts.man then

@@ -60,11 +60,10 @@ end
 
 -- print that notices that nobody reads any more.
 local function checked_print(...)
-    local n = select("#", ...)
-    for i = 1, n do
-        report.write(i > 1 and "\t" or "", (tostring((select(i, ...)))))
-    end
-    report.write("\n")
+    local texts = table.pack(...)
+    for i = 1, texts.n do texts[i] = tostring(texts[i]) end
+    report.write(table.concat(texts, "\t", 1, texts.n), "\n")
+    report.flush() -- a write that only fills the buffer can't tell
 end
 
 local function is_cancelled(err)
@@ -96,7 +95,6 @@ function life.run(chunk, args, opts)
         return true -- it is counted here
     end)
     _G.print, os.exit = checked_print, orderly_exit(lab)
-    io.stdout:setvbuf "line"
 
     local main = core.spawn(function()
         return xpcall(chunk, function(err)

@@ -24,6 +24,7 @@ function script.load(path, args)
     readable(path)
     local chunk, why = loadfile(path, "t")
     if not chunk then
+        if not why:find(path, 1, true) then why = path .. ": " .. why end
         error(options.usage_error((why:gsub("^cannot ", "can't "))), 0)
     end
     local arg = { [0] = path }
