@@ -120,22 +120,18 @@ static int sub_newindex(lua_State *L)
 }
 
 /* `disk { path = /a/b.img, size = 1073741824 }`: what was set. */
-static int record_tostring(lua_State *L)
+static int record_tostring(lua_State *L, const mvl_class *class)
 {
-    mvl_device *d = mvl_box(L, 1);
+    const mvm_record *rec = opened(L, 1, class);
     luaL_Buffer b;
     int shown = 0;
 
-    if (!d || !d->rec) {
-        lua_pushliteral(L, "device (closed)");
-        return 1;
-    }
     luaL_buffinit(L, &b);
-    luaL_addstring(&b, mvm_record_schema(d->rec)->kind);
+    luaL_addstring(&b, mvm_record_schema(rec)->kind);
     luaL_addstring(&b, " {");
-    for (const mvm_field *f = mvm_record_schema(d->rec)->fields; f->name; f++) {
-        mvm_value value = mvm_record_get(d->rec, f->name);
-        if (f->type >= MVM_T_FORWARD || !mvm_record_has(d->rec, f->name))
+    for (const mvm_field *f = mvm_record_schema(rec)->fields; f->name; f++) {
+        mvm_value value = mvm_record_get(rec, f->name);
+        if (f->type >= MVM_T_FORWARD || !mvm_record_has(rec, f->name))
             continue;
         lua_pushfstring(L, "%s %s = ", shown++ ? "," : "", f->name);
         luaL_addvalue(&b);
@@ -149,6 +145,16 @@ static int record_tostring(lua_State *L)
     return 1;
 }
 
+static int device_tostring(lua_State *L)
+{
+    return record_tostring(L, &mvl_device_class);
+}
+
+static int sub_tostring(lua_State *L)
+{
+    return record_tostring(L, &mvl_record_class);
+}
+
 static const luaL_Reg no_methods[] = {{NULL, NULL}};
 
 const mvl_class mvl_device_class = {
@@ -159,7 +165,7 @@ const mvl_class mvl_device_class = {
     .methods = no_methods,
     .index = device_index,
     .newindex = device_newindex,
-    .tostring = record_tostring,
+    .tostring = device_tostring,
 };
 
 const mvl_class mvl_record_class = {
@@ -170,7 +176,7 @@ const mvl_class mvl_record_class = {
     .methods = no_methods,
     .index = sub_index,
     .newindex = sub_newindex,
-    .tostring = record_tostring,
+    .tostring = sub_tostring,
 };
 
 const luaL_Reg mvl_lib_device[] = {

@@ -138,6 +138,24 @@ static void killed_unheard(void *ud, const mvm_err *err)
     (void)err;
 }
 
+/* Has it anything to lose? macvm's own guest touches no disk before its agent is ready; of another
+ * guest with a disk that it may write to, nobody knows. */
+static bool worth_asking(mvm_vm *vm)
+{
+    const mvm_record *config = mvm_vm_config(vm);
+    bool own =
+        !mvm_record_peek(config, "boot") && strcmp(mvm_record_str(config, "guest"), "linux") == 0;
+    mvm_record *device;
+
+    if (mvm_vm_state(vm) != MVM_RUNNING)
+        return false;
+    for (size_t i = 0; !own && (device = mvm_record_item(config, "devices", i)) != NULL; i++)
+        if (strcmp(mvm_record_schema(device)->kind, "disk") == 0 &&
+            !mvm_record_bool(device, "readonly"))
+            return true;
+    return mvm_vm_ready(vm);
+}
+
 /* The end of a machine's scope: it is down afterwards, whatever that takes. */
 int mvl_vm_close(lua_State *L)
 {
@@ -153,8 +171,10 @@ int mvl_vm_close(lua_State *L)
         return 0;
     }
     mvl_wait *w = mvl_wait_closing(L, 10);
-    if (mvm_vm_state(self->vm) == MVM_RUNNING)
+    if (worth_asking(self->vm))
         w->core = mvm_vm_stop(self->vm, &w->waiter, &w->err);
+    else
+        mvm_fail(&w->err, MVM_ESTATE, "not asked");
     return close_stopped(L, mvl_await(L, w, close_stopped));
 }
 

@@ -4,7 +4,7 @@
  *
  * Three rules hold in every file:
  *  1. A box is made closed (mvl_obj_new), then it acquires; no C resource is held in a local across
- *     a call that can raise, and nothing is malloc'ed.
+ *     a call that can raise. Scratch memory is a userdata on the stack.
  *  2. The loop comes into Lua through mvl_enter() only, or by resuming a task (task.c); both are
  *     protected and need no memory to be so.
  *  3. Nothing raises between mvl_wait_begin() and mvl_await().

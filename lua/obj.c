@@ -121,12 +121,20 @@ static bool lives_on(lua_State *L, const mvl_obj *obj)
     return alive;
 }
 
+/* The context has let go of every box when it ended, and freed it. */
+static bool is_open(lua_State *L)
+{
+    const mvl_ctx *ctx = mvl_peek(L);
+
+    return ctx && ctx->lab;
+}
+
 static int obj_gc(lua_State *L)
 {
     mvl_obj *obj = mvl_box(L, 1);
 
-    if (!obj || !mvl_peek(L) || !mvl_peek(L)->lab || lives_on(L, obj))
-        return 0; /* closed: the context has let go of it */
+    if (!obj || !is_open(L) || lives_on(L, obj))
+        return 0;
     obj->class->release(obj);
     if (obj->class->pinned) {
         lua_rawgetp(L, LUA_REGISTRYINDEX, &pins_key);
@@ -143,7 +151,7 @@ static int obj_close(lua_State *L)
 {
     mvl_obj *obj = mvl_box(L, 1);
 
-    if (obj)
+    if (obj && is_open(L))
         obj->class->release(obj);
     return 0;
 }
@@ -152,7 +160,7 @@ void *mvl_check(lua_State *L, int idx, const mvl_class *class)
 {
     mvl_obj **ref = luaL_checkudata(L, idx, class->tname);
 
-    if (!*ref || !mvl_peek(L)->lab)
+    if (!*ref || !is_open(L))
         luaL_error(L, "this %s is closed", class->name);
     return *ref;
 }

@@ -71,7 +71,8 @@ end
 
 -- "vm:start(opts?: {timeout?: number}) -> vm" as a table; nil when it is no signature.
 local function signature(line)
-    local path, rest = line:match "^([%a_][%w_.]*:?[%w_]*)(.*)$"
+    local path, rest = line:match "^([%a_][%w_.]*:[%a_][%w_]*)(.*)$"
+    if not path then path, rest = line:match "^([%a_][%w_.]*)(.*)$" end
     local owner, sep, name = (path or ""):match "^(.*)([.:])([%a_][%w_]*)$"
     if not owner then return nil end
     local entry = { owner = owner, sep = sep, name = name, text = line }
@@ -97,23 +98,48 @@ local function signature(line)
     end
 end
 
--- Every doc block of a file, in its order.
-local function blocks_of(path, marker)
-    local list, block = {}, nil
+-- The runs of lines of a file that begin with the marker.
+local function runs_of(path, marker)
+    local runs, run = {}, nil
     for line in (assert(read(path)) .. "\n"):gmatch "([^\n]*)\n" do
         local text = line:match("^%s*" .. marker .. " ?(.*)$")
         if text and not text:find "^%-" then
-            if block then
-                block.prose[#block.prose + 1] = text
-            else
-                block = signature(text)
-                if not block then error(("%s: no signature: %s"):format(path, text), 0) end
-                block.prose, block.path = {}, path
-                list[#list + 1] = block
+            if not run then
+                run = {}
+                runs[#runs + 1] = run
             end
+            run[#run + 1] = text
         else
-            block = nil
+            run = nil
         end
+    end
+    return runs
+end
+
+local function balanced(text)
+    local _, open = text:gsub("[%(%[{]", "")
+    local _, close = text:gsub("[%)%]}]", "")
+    return open == close
+end
+
+-- A formatter may have broken the signature, and put the first words of the prose behind it.
+local function take_signature(run)
+    local text = table.remove(run, 1)
+    while not balanced(text) and run[1] do text = text .. " " .. table.remove(run, 1) end
+    local before, prose = text:match "^(.-%) %-> [^%s{(]+) (%u.*)$"
+    if prose then table.insert(run, 1, prose) end
+    return before or text
+end
+
+-- Every doc block of a file, in its order.
+local function blocks_of(path, marker)
+    local list = {}
+    for _, run in ipairs(runs_of(path, marker)) do
+        local text = take_signature(run)
+        local block = signature(text)
+        if not block then error(("%s: no signature: %s"):format(path, text), 0) end
+        block.prose, block.path = run, path
+        list[#list + 1] = block
     end
     return list
 end
@@ -219,13 +245,17 @@ local function devices_md(out, order)
     end
 end
 
-local function machines_md(out)
+local function machines_md(out, order)
+    for _, entry in ipairs(order) do
+        if entry.owner == "macvm" and entry.name == "vm" then entry_md(out, entry) end
+    end
     out[#out + 1] = "### Fields of a machine\n"
     schema_md(out, schema_of "vm")
-    local boot = schema_of "boot"
-    if boot then
-        out[#out + 1] = "### Fields of `boot`\n"
-        schema_md(out, boot)
+    for _, field in ipairs(schema_of("vm").fields) do
+        if field.type == "record" then
+            out[#out + 1] = ("### Fields of `%s`\n"):format(field.name)
+            schema_md(out, schema_of(field.choices))
+        end
     end
     out[#out + 1] = "### States, events, abilities\n"
     out[#out + 1] = "States: `" .. table.concat(core.states(), "` `") .. "`.\n"
@@ -268,10 +298,12 @@ local function api_md(order)
     for _, group in ipairs(GROUPS) do
         out[#out + 1] = "## " .. group[1] .. "\n"
         if group[2] then out[#out + 1] = group[2] .. "\n" end
-        if group[1] == "Machines" then machines_md(out) end
+        if group[1] == "Machines" then machines_md(out, order) end
         if group[1] == "Devices" then devices_md(out, order) end
         for i = 3, #group do
-            for _, entry in ipairs(owned(order, group[i])) do entry_md(out, entry) end
+            for _, entry in ipairs(owned(order, group[i])) do
+                if entry.owner ~= "macvm" or entry.name ~= "vm" then entry_md(out, entry) end
+            end
         end
     end
     errors_md(out)

@@ -124,14 +124,14 @@ t.case("guest lists what is built", function()
 end)
 
 t.case("guest build runs the builder of MACVM_DATA, and a missing or failing one is told", function()
-    local files = { ["build"] = "#!/bin/sh\necho built \"$@\"\n" }
     local dir = t.tmpdir() .. "/it's here"
     assert(os.execute("mkdir -p " .. command.quote(dir .. "/guest")))
-    command.write(dir .. "/guest/build", files.build)
+    command.write(dir .. "/guest/build", "#!/bin/sh\necho built \"$@\"\n")
     assert(os.execute("chmod 755 " .. command.quote(dir .. "/guest/build")))
-    local r = command.run(t, { "guest", "build", "$(id)" }, { env = { MACVM_DATA = dir } })
+    local r = command.run(t, { "guest", "build", "--arch", "aarch64" }, { env = { MACVM_DATA = dir } })
     t.eq(r.status, 0, r.stderr)
-    t.eq(r.stdout, "built $(id)\n")
+    t.eq(r.stdout, "built --arch aarch64\n")
+    command.fails(t, command.run(t, { "guest", "build", "all" }, { env = { MACVM_DATA = dir } }), 2, "not `all`")
     command.write(dir .. "/guest/build", "#!/bin/sh\nexit 7\n")
     command.fails(t, command.run(t, { "guest", "build" }, { env = { MACVM_DATA = dir } }), 3, "failed with status 7")
 end)

@@ -41,29 +41,38 @@ local function list(opts)
     return 0
 end
 
--- The builder: a program beside macvm's data, in the place of its installation or its source.
+-- The directory of the running program, where the system tells.
+local function program_dir()
+    local found, lfs = pcall(require, "lfs")
+    local path = found and lfs.symlinkattributes("/proc/self/exe", "target")
+    return path and path:match "^(.*)/" or nil
+end
+
+-- The builder is a program of its own: where the environment says, where `make install` puts it, or in
+-- the source tree that the program was built in.
 local function builder()
-    local tried = {}
-    for _, dir in ipairs { os.getenv "MACVM_DATA" or false, core.datadir and core.datadir() or false } do
-        for _, tail in ipairs(dir and { "/guest/build", "/scripts/guest/build" } or {}) do
-            tried[#tried + 1] = dir .. tail
-            if shell.exists(dir .. tail) then return dir .. tail end
-        end
+    local places, here = {}, program_dir()
+    local data = os.getenv "MACVM_DATA"
+    if data then places[1] = data .. "/guest/build" end
+    for _, tail in ipairs(here and { "/../share/macvm/guest/build", "/../scripts/guest/build",
+        "/../../scripts/guest/build" } or {}) do
+        places[#places + 1] = here .. tail
     end
-    local where = tried[1] and " (looked for " .. table.concat(tried, ", ") .. ")" or ""
+    for _, path in ipairs(places) do
+        if shell.exists(path) then return path end
+    end
+    local where = places[1] and " (looked for " .. table.concat(places, ", ") .. ")" or ""
     error(core.error {
         code = "unsupported", level = 0, message = "the guest's builder is not here" .. where,
         hint = "set MACVM_DATA to the directory that holds guest/build",
     }, 0)
 end
 
-local function build(args, opts)
+local function build(opts)
     local words = { builder() }
-    if opts.verbose then words[#words + 1] = "-v" end
-    for i = 2, #args do words[#words + 1] = args[i] end
+    if opts.arch then table.move({ "--arch", opts.arch }, 1, 2, 2, words) end
     local status = shell.run(words)
-    if status == 0 then return 0 end
-    if status == 130 or status == 143 then return status end
+    if status == 0 or status == 3 or status > 128 then return status end -- 3: it said why
     error(core.error {
         code = "backend", level = 0, message = ("building the guest failed with status %d"):format(status),
     }, 0)
@@ -72,17 +81,20 @@ end
 return {
     name = "guest",
     summary = "list macvm's own guests, or build them",
-    usage = { "guest [list] [--json]", "guest build" },
+    usage = { "guest [list] [--json]", "guest build [--arch ARCH]" },
     details = "Machines whose `boot` is left out start macvm's own small Linux guest: a stock kernel, busybox\n" ..
         "and macvm's agent.",
-    options = { { name = "json", help = "print JSON" } },
+    options = {
+        { name = "json", help = "print the list as JSON" },
+        { name = "arch", arg = "ARCH", choices = ARCHES, help = "build for that processor; left out: this one" },
+    },
     words = { "list", "build" },
     run = function(args, opts)
         local what = args[1] or "list"
-        if what == "build" then return build(args, opts) end
-        if what ~= "list" or args[2] then
+        if what ~= "list" and what ~= "build" or args[2] then
             error(options.usage_error(("`macvm guest` knows `list` and `build`, not `%s`"):format(args[2] or what)), 0)
         end
+        if what == "build" then return build(opts) end
         return list(opts)
     end,
 }

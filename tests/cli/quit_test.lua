@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Ctrl-C ends a script that computes without end and never waits.
+-- What ends a run at once: core.exit, and Ctrl-C for a script that computes without end and never waits.
 local t = ...
 local command = dofile((debug.getinfo(1, "S").source:match "^@(.*/)" or "./") .. "command.lua")
 
@@ -31,4 +31,17 @@ t.case("a loop without end in a coroutine of the script, that catches errors", f
     local r = p:wait()
     t.match(r.stdout, "false\t.*interrupted")
     t.eq(r.status, 130)
+end)
+
+t.case("core.exit ends the command, whatever still runs", function()
+    local r = command.run(t, { "run", "lab.lua" }, { files = { ["lab.lua"] = [[
+        local core = require "macvm.core"
+        local vm = macvm.vm { name = "web", backend = "sim" }
+        vm:start()
+        macvm.spawn(function() macvm.sleep(1000) end)
+        core.exit(7)
+        macvm.sleep(1000)
+    ]] } })
+    t.eq(r.status, 7)
+    t.eq(r.stderr, "")
 end)

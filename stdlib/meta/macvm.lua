@@ -1,0 +1,487 @@
+---@meta macvm
+
+-- Made from the source by `make docs`; do not edit.
+-- luacheck: ignore
+
+---@class macvm.error
+---@field code string
+---@field message string
+---@field field string?
+---@field hint string?
+---@field vm string?
+
+--- A machine.
+---@class macvm.vm.spec
+---@field name? string Name of the machine, unique in its lab; left out: `vm1`, `vm2`, ...
+---@field guest? "linux"|"macos"|"efi" What runs in it: a Linux kernel, macOS, or, with `efi`, whatever its firmware finds on its first disk (on qemu: the BIOS).
+---@field arch? "x86_64"|"aarch64" Processor architecture; left out: the host's.
+---@field cpus? any Virtual processors; at most the host's.
+---@field memory? integer|string Size of its RAM.
+---@field boot? macvm.boot.spec What it boots; left out: macvm's own small Linux guest, or its first disk with `guest = "efi"`.
+---@field devices? macvm.device[] Its devices, in the order in which the guest sees them.
+---@field backend? "qemu"|"vz"|"sim" The hypervisor; left out: the host's own. `sim` is never chosen by itself.
+---@field sim? macvm.sim.spec How a simulated machine behaves (`sim` only).
+
+--- What a machine boots.
+---@class macvm.boot.spec
+---@field kernel? string Linux kernel: a bzImage, or an uncompressed vmlinux, which starts quicker.
+---@field initrd? string Initial RAM disk.
+---@field cmdline? string Kernel command line. macvm's own guest: added to macvm's words. Your own kernel: used as it is, plus `console=ttyS0` unless it names a console.
+
+--- A virtio block device.
+---@class macvm.disk.spec
+---@field path? string The image on the host. Required.
+---@field size? integer|string Size of the disk when it is created.
+---@field format? "raw"|"qcow2" Format of the image; never guessed from its content, which the guest can write.
+---@field readonly? any The guest can't write to it.
+---@field id? string Serial number that the guest sees, at most 20 bytes; left out: `disk1`, `disk2`, ...
+---@field create? any Create the image, of `size`, at start when it does not exist.
+
+--- A virtio network device.
+---@class macvm.net.spec
+---@field mode? "nat" `nat`: a private network whose gateway reaches what the host reaches.
+---@field mac? string Ethernet address; left out: one made from the machine's name.
+---@field forward? table<string, integer> Host addresses that lead into the guest: `["127.0.0.1:8080"] = 80`, `["udp:127.0.0.1:5353"] = 53`.
+
+--- The serial console (every machine has it; this configures it).
+---@class macvm.console.spec
+---@field log? string File that everything printed on the console is appended to.
+
+--- A virtio random number device, fed by the host's.
+---@class macvm.entropy.spec
+
+--- Behaviour of a simulated machine.
+---@class macvm.sim.spec
+---@field seed? any Seed of everything that varies.
+---@field boot? number Seconds from start until the agent is ready.
+---@field agent? any Whether an agent runs in it.
+---@field latency? number Seconds that every command takes.
+---@field shutdown? "ok"|"ignore" Whether it follows a request to power off.
+
+---@class macvm.vm
+---@field state "stopped"|"starting"|"running"|"pausing"|"paused"|"resuming"|"stopping"|"saving"|"restoring"|"error" Where it is in its life. Read only, as the following.
+---@field up boolean Neither stopped nor in error.
+---@field ready boolean Its agent answers.
+---@field console macvm.console Its serial console.
+---@field timeline {name: string, at: number}[] The points of its last boot that it has passed, in seconds since the start was asked for: "process", "qmp", "running", "kernel", "init", "ready".
+---@field name string Name of the machine, unique in its lab; left out: `vm1`, `vm2`, ...
+---@field guest "linux"|"macos"|"efi" What runs in it: a Linux kernel, macOS, or, with `efi`, whatever its firmware finds on its first disk (on qemu: the BIOS).
+---@field arch "x86_64"|"aarch64" Processor architecture; left out: the host's.
+---@field cpus any Virtual processors; at most the host's.
+---@field memory integer|string Size of its RAM.
+---@field boot macvm.boot.spec What it boots; left out: macvm's own small Linux guest, or its first disk with `guest = "efi"`.
+---@field devices macvm.device[] Its devices, in the order in which the guest sees them.
+---@field backend "qemu"|"vz"|"sim" The hypervisor; left out: the host's own. `sim` is never chosen by itself.
+---@field sim macvm.sim.spec How a simulated machine behaves (`sim` only).
+local vm = {}
+
+--- Calls the handler for every such event from now on, one after the other, in a task of its own
+--- (it may wait): `"state"` (vm, new, old), `"ready"`, `"console"` (vm, line), `"panic"` (vm,
+--- text),
+--- `"guest-shutdown"` (vm, reason), `"error"` (vm, error) and the others of core.events(); `"*"`
+--- gets (vm, event, ...) of all. An error in a handler is reported (core.on_error).
+--- Raises `config` for an event that does not exist.
+---@param event string
+---@param handler fun(vm: macvm.vm, ...)
+---@return macvm.subscription
+function vm:on(event, handler) end
+
+--- Opens a file of the guest and returns at once; what the guest says of it comes from file:wait
+--- and, for reading, with the first read. `"w"` creates or replaces the file, once it is complete;
+--- `perm` are its mode bits (420 is rw-r--r--), left out: those of a file that exists.
+---@param path string
+---@param mode "r"|"w"
+---@param perm? integer
+---@return macvm.file
+function vm:open(path, mode, perm) end
+
+--- Copies one file of the host into the guest, mode bits kept; the target is replaced when all of
+--- it has arrived. A target that is a directory gets a file of the same name. Raises `io` for the
+--- host's side, `guest` for the guest's.
+---@param host string
+---@param guest string
+---@param opts? {timeout?: number}
+---@return macvm.vm
+function vm:push(host, guest, opts) end
+
+--- Copies one file of the guest to the host, in the same way.
+---@param guest string
+---@param host string
+---@param opts? {timeout?: number}
+---@return macvm.vm
+function vm:pull(guest, host, opts) end
+
+--- Starts the machine and waits until it runs (60 s when no timeout is given). Raises `config` for
+--- what is wrong with it, `state` when it is up already, `backend` when the hypervisor fails,
+--- `timeout`. Its agent may not be ready yet: see vm:wait.
+---@param opts? {timeout?: number}
+---@return macvm.vm
+function vm:start(opts) end
+
+--- Stops its processors until vm:resume (10 s). Raises `state` unless it runs.
+---@param opts? {timeout?: number}
+---@return macvm.vm
+function vm:pause(opts) end
+
+--- Lets a paused machine go on (10 s). Raises `state` unless it is paused.
+---@param opts? {timeout?: number}
+---@return macvm.vm
+function vm:resume(opts) end
+
+--- Asks the guest to restart, or resets it when it has no agent, and waits until it is ready again
+--- (60 s).
+---@param opts? {timeout?: number}
+---@return macvm.vm
+function vm:reboot(opts) end
+
+--- Asks the guest to power off and waits until the machine is down (20 s). A guest that does not
+--- follow runs on, and `timeout` is raised. A machine that is down already is fine.
+---@param opts? {timeout?: number}
+---@return macvm.vm
+function vm:stop(opts) end
+
+--- Ends the machine as a power cut would (20 s). One that is down already is fine.
+---@param opts? {timeout?: number}
+---@return macvm.vm
+function vm:kill(opts) end
+
+--- Waits until the agent answers (`"ready"`) or the machine is in a state (`"running"`,
+--- `"stopped"`, ...), 60 s when no timeout is given. Raises `state` at once when that can't come
+--- true any more, with the reason.
+---@param what string
+---@param opts? {timeout?: number}
+---@return macvm.vm
+function vm:wait(what, opts) end
+
+--- Starts a process in the guest and returns at once; one that can't be started ends with a `guest`
+--- error from process:wait. Options: `cwd`, `env = { NAME = "value" }`, and `stdin_null`, which
+--- gives it no standard input. Raises `state` when the machine is down, `agent` when its agent is
+--- not ready.
+---@param argv string[]
+---@param opts? table
+---@return macvm.process
+function vm:spawn_raw(argv, opts) end
+
+--- Has a simulated machine ask `answer` for every command (`{"sh", "-c", text}` for a text). It
+--- returns `{ status =, signal =, stdout =, stderr =, delay = }`, or the standard output alone, or
+--- nil: the built-in commands answer. It can't wait. Raises `state` unless the machine is down and
+--- simulated.
+---@param answer (fun(argv: string[]): table|string|nil)|nil
+---@return macvm.vm
+function vm:sim_script(answer) end
+
+--- Lets the next `count` runs (-1: all) of an operation of a simulated machine fail: `"start"`,
+--- `"pause"`, `"resume"`, `"stop"`, `"kill"`, `"reset"`, `"stats"`, `"exec"`, `"open"`, `"agent"`.
+---@param op string
+---@param count integer
+---@param message string
+---@return macvm.vm
+function vm:sim_fail(op, count, message) end
+
+--- Puts a file into a simulated machine.
+---@param path string
+---@param bytes string
+---@return macvm.vm
+function vm:sim_file(path, bytes) end
+
+--- Lets a simulated guest act by itself: `"panic"`, `"poweroff"`, `"die"` (the hypervisor is gone),
+--- `"agent-exit"`, `"console"` (it prints the text), or any event with one text.
+---@param what string
+---@param text? string
+---@return macvm.vm
+function vm:sim_inject(what, text) end
+
+--- Adds a device. Raises `unsupported` while the machine is up.
+---@param device macvm.device
+---@return macvm.vm
+function vm:attach(device) end
+
+--- Checks the whole configuration against this host: files, sizes, the other machines, the
+--- hypervisor. Starts nothing. Raises what vm:start would raise.
+---@return macvm.vm
+function vm:check() end
+
+--- Can this machine do that here (`"pause"`, `"save"`, `"agent"`, a kind of device, ...)? When it
+--- can't, the second result says why.
+---@param what string
+---@return boolean
+---@return string|nil
+function vm:can(what) end
+
+--- Figures of the running machine (10 s), nested by their names: `stats.memory.size`,
+--- `stats.disk.data.read_bytes`, `stats.accel`. Raises `state` when it is down.
+---@param opts? {timeout?: number}
+---@return table
+function vm:stats(opts) end
+
+--- Runs a command in the guest and waits for its end. A string goes to the guest's
+--- `sh -c`; a list is an argv, and may hold the options too: `vm:exec { "ls", "-l", cwd = "/etc" }`. A command that fails
+--- is a result, not an error: `status` is 0..255, or 128 + `signal` when a signal ended it. A machine that is on its way up is
+--- waited for. `timeout` is in seconds (900 when left out, with the wait for the machine): then the command is killed and
+--- `timeout` is raised; the error's fields `stdout` and `stderr` hold what was printed so far. Raises `state` when
+--- the machine is down, `agent` when it or its agent dies meanwhile, `guest` when the command can't be started or
+--- prints more than 64 MiB.
+---@param command string|string[]
+---@param opts? {cwd?: string, env?: table<string,string>, stdin?: string, timeout?: number}
+---@return {status: integer, signal: integer?, stdout: string, stderr: string, elapsed: number}
+function vm:exec(command, opts) end
+
+--- Like vm:exec, for a command that has to succeed: returns what it printed on
+--- standard output. Raises `guest` when its status is not 0; the error's fields `status`, `signal`, `stdout` and
+--- `stderr` tell more.
+---@param command string|string[]
+---@param opts? {cwd?: string, env?: table<string,string>, stdin?: string, timeout?: number}
+---@return string
+function vm:must(command, opts) end
+
+--- Runs the command again and again until its status is 0, and returns what that run printed on
+--- standard output. Between tries it waits `interval` seconds, or, when left out, 0.05 s growing to 1 s. After `timeout`
+--- seconds (30) raises `timeout` with the failure of the last try in its message. Other errors than a status are
+--- raised at once.
+---@param command string|string[]
+---@param opts? {timeout?: number, interval?: number, cwd?: string, env?: table<string,string>, stdin?: string}
+---@return string
+function vm:eventually(command, opts) end
+
+--- Starts a command in the guest and returns at once: its streams `stdin`, `stdout` and `stderr` are
+--- live, process:wait() gives its end. The command is killed when the process is closed or collected. `timeout` is how many
+--- seconds a machine on its way up gets to be ready (120). Raises `state` when the machine is down.
+---@param command string|string[]
+---@param opts? {cwd?: string, env?: table<string,string>, timeout?: number}
+---@return macvm.process
+function vm:spawn(command, opts) end
+
+--- The content of a file of the guest, byte for byte. Raises `guest` with the guest's
+--- reason ("No such file or directory"), or when the file holds more than 256 MiB.
+---@param path string
+---@return string
+function vm:read(path) end
+
+--- Makes a file of the guest hold exactly `bytes`. The file is replaced only when all bytes have
+--- arrived. `perm` are its mode bits (`tonumber("755", 8)`); left out, those of the file that is
+--- there stay, and a new one gets 0644. Raises `guest` with the guest's reason ("No space left on device").
+---@param path string
+---@param bytes string
+---@param perm? integer
+---@return macvm.vm
+function vm:write(path, bytes, perm) end
+
+--- Like vm:on, for the next such event only.
+---@param event string
+---@param fn function
+---@return macvm.subscription
+function vm:once(event, fn) end
+
+---@class macvm.device
+---@field kind string What it is: "disk", "net", ... Its other fields are those of its constructor.
+local device = {}
+
+---@class macvm.process
+---@field stdin macvm.stream Its standard input, to be written.
+---@field stdout macvm.stream Its standard output, to be read.
+---@field stderr macvm.stream Its standard error, to be read.
+---@field pid integer Its number in the guest, 0 until that is known.
+---@field ended boolean Whether it has ended.
+local process = {}
+
+--- Waits until it has ended (without a deadline unless a timeout is given). Returns its exit
+--- status, or 128 + signal and the signal that killed it. Raises `guest` when it could not be
+--- started, `agent` when the guest or its agent dies.
+---@param opts? {timeout?: number}
+---@return integer
+---@return integer|nil
+function process:wait(opts) end
+
+--- Sends a signal to the process and its children, `"TERM"` when none is given. One that has ended
+--- is left alone.
+---@param signal? string|integer
+---@return macvm.process
+function process:kill(signal) end
+
+---@class macvm.stream
+local stream = {}
+
+--- A line without its newline (`"l"`, the default) or with it (`"L"`), everything up to the end
+--- (`"a"`), or that many bytes, fewer only before the end. At the end: nil, and `""` for `"a"`.
+--- Waits without a deadline unless a timeout is given: the stream ends when its process or machine
+--- does, and with an `agent` error when the agent is lost. More than `limit` bytes for one read, 16
+--- MiB for a line and 1 GiB else when left out, are a `guest` error.
+---@param format? string|integer
+---@param opts? {timeout?: number, limit?: integer}
+---@return string|nil
+function stream:read(format, opts) end
+
+--- An iterator over stream:read(format), for `for line in process.stdout:lines() do`.
+---@param format? "l"|"L"|"a"|integer
+---@return function
+function stream:lines(format) end
+
+--- Sends all of it, waiting while the other side does not take it. Raises `io` when the stream is
+--- shut down or its reader went away, `agent` when the agent is lost.
+---@param text string
+---@param opts? {timeout?: number}
+---@return macvm.stream
+function stream:write(text, opts) end
+
+--- The end of input for the other side, after what was written. Reading goes on.
+---@return macvm.stream
+function stream:shutdown() end
+
+--- Closes it, both ways; a process's standard input ends after what was written. Closing twice is
+--- fine.
+function stream:close() end
+
+---@class macvm.file
+---@field stream macvm.stream Its bytes.
+---@field perm integer|nil Mode bits of the guest's file, once they are known.
+local file = {}
+
+--- After `file.stream:shutdown()` of a file that is written: until the guest has stored every byte
+--- (`"r"`: until all was sent). Without a deadline unless a timeout is given. Raises `guest` with
+--- the guest's reason.
+---@param opts? {timeout?: number}
+---@return macvm.file
+function file:wait(opts) end
+
+--- Lets go of it. What was written and not waited for is dropped: the old file stays.
+function file:close() end
+
+---@class macvm.console
+local console = {}
+
+--- What the machine printed, from a position on (0: all that is kept, the last MiB). The second
+--- result is where the text begins: later than `from` when older text was dropped.
+---@param from? integer
+---@return string
+---@return integer
+function console:text(from) end
+
+--- The number of bytes printed since the machine was made.
+---@return integer
+function console:position() end
+
+--- Waits until something was printed past that position, without a deadline unless a timeout is
+--- given. Raises `state` when the machine goes down first.
+---@param position integer
+---@param opts? {timeout?: number}
+---@return macvm.console
+function console:wait(position, opts) end
+
+--- Types the bytes. Raises `state` when the machine is down.
+---@param text string
+---@return macvm.console
+function console:send(text) end
+
+--- Waits until the console shows text that matches a Lua pattern, searching from the end of the last
+--- match on (at first: from the first byte the machine printed). For one pattern returns its captures, or the whole
+--- match when it has none. For a list of patterns returns the place in the list of the one that matched first, and then
+--- the same. After `timeout` seconds (30) raises `timeout`, and `state` when the machine goes down without it; the
+--- error's field `text` is the end of what was shown instead.
+---@param pattern string|string[]
+---@param opts? {timeout?: number}
+---@return ...
+function console:expect(pattern, opts) end
+
+---@class macvm.subscription
+local subscription = {}
+
+--- No further event is handed to the handler; those that wait for it are dropped.
+function subscription:cancel() end
+
+---@class macvm.task
+---@field done boolean Whether it has ended, in whatever way.
+local task = {}
+
+--- Waits until the task has ended (without a deadline unless a timeout is given) and returns its
+--- results, or raises its error; `cancelled` when it was cancelled.
+---@param opts? {timeout?: number}
+---@return ...
+function task:join(opts) end
+
+--- Ends what the task waits for with a `cancelled` error, or its next wait; once. Its `<close>`
+--- variables are closed and may wait. A task that has ended is left alone.
+---@return macvm.task
+function task:cancel() end
+
+---@class macvm
+---@field version string The version of macvm, as "0.1.0".
+---@field timeline {svg: function} Draws the boot timelines of machines: `macvm.timeline.svg(vms, path)`.
+macvm = {}
+
+--- Makes a machine from its whole description, or from its name, to be filled in step by step:
+--- `db.cpus = 1; db:attach(macvm.net {})`. Nothing starts. Raises `config` that names the field, what is wrong and
+--- what would be right.
+---@param spec table|string
+---@return macvm.vm
+function macvm.vm(spec) end
+
+--- Starts fn(...) as a task. It runs whenever the others wait. An error that nobody joins is
+--- reported once and fails a script run.
+---@param fn function
+---@param ... any
+---@return macvm.task
+function macvm.spawn(fn, ...) end
+
+--- Blocks this task for so long.
+---@param seconds number
+function macvm.sleep(seconds) end
+
+--- Seconds on the clock of the loop, which never goes back. With sim's virtual time on, that of
+--- the simulation.
+---@return number
+function macvm.now() end
+
+--- What this host has and what works on it, looked up afresh. Memory is in bytes.
+---@return {cpus: integer, memory: integer, arch: string, findings: {what: string, ok: boolean, detail: string, cure: string}[]}
+function macvm.host() end
+
+--- Writes a line to the log on standard error. Errors and warnings show always, `info` with
+--- `macvm -v`, `debug` with `-vv`.
+---@param level "error"|"warn"|"info"|"debug"
+---@param text string
+function macvm.log(level, text) end
+
+--- Calls fn(...) with a deadline and returns its results. When the deadline passes first, fn is
+--- cancelled, its `<close>` variables run, and then `timeout` is raised. An error of fn is raised as it is.
+---@param seconds number
+---@param fn function
+---@param ... any
+---@return ...
+function macvm.timeout(seconds, fn, ...) end
+
+--- Runs every function in a task of its own and waits for all. Returns a list that holds, for each
+--- function in the order given, the list of its results (with their number as `n`). The first error cancels the
+--- others, waits for their end and is raised.
+---@param functions function[]
+---@return any[][]
+function macvm.all(functions) end
+
+--- Runs every function in a task of its own until one succeeds. Returns its place in the list
+--- and its results; the others are cancelled and have ended by then. When all fail, raises an error with the code of
+--- the first function's error, whose message names every failure and whose field `errors` lists them.
+---@param functions function[]
+---@return integer
+---@return ...
+function macvm.any(functions) end
+
+--- A virtio block device.
+---@param fields? macvm.disk.spec
+---@return macvm.device
+function macvm.disk(fields) end
+
+--- A virtio network device.
+---@param fields? macvm.net.spec
+---@return macvm.device
+function macvm.net(fields) end
+
+--- The serial console (every machine has it; this configures it).
+---@param fields? macvm.console.spec
+---@return macvm.device
+function macvm.console(fields) end
+
+--- A virtio random number device, fed by the host's.
+---@param fields? macvm.entropy.spec
+---@return macvm.device
+function macvm.entropy(fields) end
+
+return macvm
