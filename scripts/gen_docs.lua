@@ -180,8 +180,12 @@ local function undescribed(entries)
     end
     local devices = {}
     for _, schema in ipairs(core.schemas()) do devices[schema.kind] = schema.device end
-    for name in pairs(macvm) do
-        if not devices[name] then need("macvm", ".", name) end
+    for name, value in pairs(macvm) do
+        if type(value) == "table" then
+            for key in pairs(value) do need("macvm." .. name, ".", key) end
+        elseif not devices[name] then
+            need("macvm", ".", name)
+        end
     end
     table.sort(missing)
     return missing
@@ -331,7 +335,8 @@ local function luals(kind)
 end
 
 local SCHEMA_TYPES = {
-    bool = "boolean", int = "integer", number = "number", string = "string", size = "integer|string", path = "string",
+    boolean = "boolean", integer = "integer", number = "number", string = "string", size = "integer|string",
+    path = "string",
     mac = "string", name = "string", forward = "table<string, integer>", map = "table<string, string>",
     list = "macvm.device[]",
 }
@@ -339,7 +344,7 @@ local SCHEMA_TYPES = {
 local function field_type(field)
     if field.type == "choice" then return '"' .. field.choices:gsub(" ", '"|"') .. '"' end
     if field.type == "record" then return "macvm." .. field.choices .. ".spec" end
-    return SCHEMA_TYPES[field.type] or "any"
+    return assert(SCHEMA_TYPES[field.type], field.type)
 end
 
 local function function_meta(out, entry, owner)
@@ -396,8 +401,11 @@ local function meta_lua(order)
         end
     end
     out[#out + 1] = "macvm = {}\n"
-    for _, entry in ipairs(owned(order, "macvm")) do
-        if not entry.kind then function_meta(out, entry, "macvm") end
+    for _, owner in ipairs { "macvm", "macvm.timeline" } do
+        if owner ~= "macvm" then out[#out + 1] = owner .. " = {}\n" end
+        for _, entry in ipairs(owned(order, owner)) do
+            if not entry.kind then function_meta(out, entry, owner) end
+        end
     end
     for _, schema in ipairs(core.schemas()) do
         if schema.device then

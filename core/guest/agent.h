@@ -45,8 +45,10 @@ bool mvm__session_is_open(void);
 bool mvm__session_serve(void); /* one turn: input, streams, output; true: there is more to do now */
 void mvm__session_sent_all(void); /* writes what is queued, waiting up to a second for the host */
 
-/* Output is a bounded queue of whole frames in the order of the calls. */
-uint8_t *mvm__out_frame(size_t len); /* place of a payload of up to `len`; NULL: no room */
+/* Output is a bounded queue of whole frames in the order of the calls. There is always room for
+ * what the rules in output.c allow: DATA and EOF only after mvm__out_has_room(), input only while
+ * it is not choked. */
+uint8_t *mvm__out_frame(size_t len); /* place of a payload of up to `len`, until the next call */
 void mvm__out_commit(uint8_t type, uint8_t channel, uint32_t stream, size_t len);
 void mvm__out_error(uint32_t stream, int errnum, const char *what);
 bool mvm__out_has_room(void);  /* for another DATA frame */
@@ -56,6 +58,8 @@ void mvm__out_reset(
     bool whole); /* drops what is queued, but for the rest of a frame in the midst */
 
 /* ---- streams (stream.c) --------------------------------------------------------- */
+
+#define MVM__GRANT (MVM_AGENT_WINDOW / 4) /* the host is told of so many consumed bytes at once */
 
 typedef struct mvm__stream mvm__stream;
 
@@ -88,8 +92,7 @@ struct mvm__stream {
     uint32_t id;
     enum mvm__kind kind;
     pid_t pid;
-    bool exited;
-    int status, signal;
+    bool exited;     /* EXIT was said; the taps may have more to tell */
     mvm__tap tap[2]; /* channels 1 and 2 */
     mvm__sink sink;
     char *target, *temp; /* of a WRITE: temp is NULL when it writes in place */
@@ -107,8 +110,9 @@ void mvm__stream_drop(
     mvm__stream *s); /* of no more interest: kill the group, remove the temporary */
 void mvm__stream_fail(mvm__stream *s, int errnum, const char *what); /* ERROR, then drop */
 void mvm__streams_drop_all(void);
-void mvm__streams_bury(void);                /* frees what has ended */
-void mvm__stream_check_exit(mvm__stream *s); /* all channels and the command have ended: EXIT */
+void mvm__streams_bury(void); /* frees what has ended */
+/* The command or the file has ended: EXIT. The stream goes on until its taps have ended too. */
+void mvm__stream_exit(mvm__stream *s, int status, int signum);
 
 int mvm__tap_open(mvm__stream *s, int channel, int fd);
 void mvm__tap_credit(mvm__tap *tap, uint32_t more);

@@ -277,8 +277,6 @@ static void say_started(const mvm__stream *s)
 {
     mvm_agent_writer w = {.data = mvm__out_frame(8), .cap = 8};
 
-    if (!w.data)
-        return;
     mvm_agent_put_u32(&w, (uint32_t)s->pid);
     mvm_agent_put_u32(&w, (uint32_t)-1);
     mvm__out_commit(MVM_AGENT_STARTED, 0, s->id, w.len);
@@ -347,7 +345,8 @@ void mvm__exec_signal(mvm__stream *s, int signum)
 {
     if (s->kind != MVM__EXEC || signum < 1 || signum > 64)
         return;
-    /* The group may outlive its leader, but then the number may be another command's by now. */
+    /* The group may outlive its leader, and the stream lives as long as one of it holds an output
+     * open. When none does, the number may be another command's by now. */
     if (s->exited && mvm__stream_of_pid(s->pid))
         return;
     kill(-s->pid, signum);
@@ -359,8 +358,6 @@ void mvm__exec_ended(pid_t pid, int wait_status)
 
     if (!s)
         return;
-    s->exited = true;
-    s->signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
-    s->status = s->signal ? 128 + s->signal : WEXITSTATUS(wait_status);
-    mvm__stream_check_exit(s);
+    int signum = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
+    mvm__stream_exit(s, signum ? 128 + signum : WEXITSTATUS(wait_status), signum);
 }

@@ -24,8 +24,6 @@ static void say_started(uint32_t id, int perm)
 {
     mvm_agent_writer w = {.data = mvm__out_frame(8), .cap = 8};
 
-    if (!w.data)
-        return;
     mvm_agent_put_u32(&w, 0);
     mvm_agent_put_u32(&w, (uint32_t)perm);
     mvm__out_commit(MVM_AGENT_STARTED, 0, id, w.len);
@@ -171,6 +169,5 @@ void mvm__file_end(mvm__stream *s)
     }
     free(s->temp);
     s->temp = NULL;
-    s->exited = true;
-    mvm__stream_check_exit(s);
+    mvm__stream_exit(s, 0, 0);
 }

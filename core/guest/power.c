@@ -103,13 +103,18 @@ void mvm__power(bool restart)
             return;
         }
     }
-    mvm__streams_drop_all();
-    mvm__session_sent_all();
+    if (mvm__is_init) { /* elsewhere the kernel may refuse, and all goes on */
+        mvm__streams_drop_all();
+        mvm__session_sent_all();
+    }
     if (mvm__is_init && !all_gone(SIGHUP, 0) && !all_gone(SIGTERM, GRACE_MS))
         all_gone(SIGKILL, GRACE_MS);
     sync();
     if (mvm__is_init)
         unmount_all();
     reboot(restart ? RB_AUTOBOOT : RB_POWER_OFF);
-    mvm__log("reboot(2)", strerror(errno));
+    int why = errno;
+    mvm__log("reboot(2)", strerror(why));
+    if (!mvm__is_init) /* whom else a signal may have asked, and nothing is left to go on with */
+        mvm__out_error(0, why, restart ? "reboot" : "poweroff");
 }

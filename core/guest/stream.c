@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Streams of the session: the table by id, bytes towards the host (taps, served
- * round-robin with one DATA frame a turn each) and bytes from the host (sinks,
- * which hold at most a window).
+ * round-robin with one DATA frame a turn each), bytes from the host (sinks,
+ * which hold at most a window), and the end of it all. One thread.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,6 @@
 #include "guest/agent.h"
 
 #define BUCKETS 64u
-#define GRANT   (MVM_AGENT_WINDOW / 4) /* tell the host after this many bytes */
 
 static mvm__list by_id[BUCKETS];
 static mvm__list ready; /* taps */
@@ -133,19 +132,11 @@ void mvm__streams_bury(void)
     }
 }
 
-void mvm__stream_check_exit(mvm__stream *s)
+/* All three have been said: EXIT and the ends of both outputs. */
+static void end_if_over(mvm__stream *s)
 {
-    mvm_agent_writer w = {.cap = 8};
-
-    if (!s->exited || s->tap[0].open || s->tap[1].open || mvm__linked(&s->dead))
-        return;
-    w.data = mvm__out_frame(w.cap);
-    if (w.data) {
-        mvm_agent_put_u32(&w, (uint32_t)s->status);
-        mvm_agent_put_u32(&w, (uint32_t)s->signal);
-        mvm__out_commit(MVM_AGENT_EXIT, 0, s->id, w.len);
-    }
-    mvm__stream_end(s);
+    if (s->exited && !s->tap[0].open && !s->tap[1].open)
+        mvm__stream_end(s);
 }
 
 /* ---- towards the host ------------------------------------------------------------ */
@@ -191,11 +182,12 @@ static void tap_eof(mvm__tap *tap)
     mvm__stream *s = tap->stream;
 
     tap_close(tap);
-    if (mvm__out_frame(0))
-        mvm__out_commit(MVM_AGENT_EOF, tap->channel, s->id, 0);
+    mvm__out_frame(0);
+    mvm__out_commit(MVM_AGENT_EOF, tap->channel, s->id, 0);
     if (s->kind == MVM__READ)
-        s->exited = true;
-    mvm__stream_check_exit(s);
+        mvm__stream_exit(s, 0, 0);
+    else
+        end_if_over(s);
 }
 
 /* Without credit no byte may be taken, but an end that has come can be told. */
@@ -207,19 +199,17 @@ static bool is_at_end(const mvm__tap *tap)
            !(p.revents & POLLIN);
 }
 
+/* Only while the output queue has room. */
 static void tap_read(mvm__tap *tap)
 {
     size_t want = (size_t)MVM_MIN(tap->credit, (uint64_t)MVM_AGENT_DATA_MAX);
-    uint8_t *place = mvm__out_frame(want);
 
-    if (!place)
-        return tap_wake(tap);
     if (want == 0) {
         if (is_at_end(tap))
             tap_eof(tap);
         return;
     }
-    ssize_t n = read(tap->source.fd, place, want);
+    ssize_t n = read(tap->source.fd, mvm__out_frame(want), want);
     if (n > 0) {
         mvm__out_commit(MVM_AGENT_DATA, tap->channel, tap->stream->id, (size_t)n);
         tap->credit -= (uint64_t)n;
@@ -246,16 +236,43 @@ bool mvm__taps_pump(void)
     return !mvm__list_empty(&ready);
 }
 
+/* What the command left in its pipe goes before its EXIT, as far as there is credit and room: then
+ * a stream of which nothing is left ends with it. */
+static void tap_catch_up(mvm__tap *tap)
+{
+    if (!tap->open)
+        return;
+    tap->readable = true; /* the loop may be about to say so */
+    do {
+        tap_wake(tap);
+        if (!mvm__out_has_room())
+            return;
+        tap_read(tap);
+    } while (tap->open && tap->readable && tap->credit > 0);
+}
+
+void mvm__stream_exit(mvm__stream *s, int status, int signum)
+{
+    tap_catch_up(&s->tap[0]);
+    tap_catch_up(&s->tap[1]);
+    if (mvm__linked(&s->dead)) /* its output could not be read: ERROR was said instead */
+        return;
+    mvm_agent_writer w = {.data = mvm__out_frame(8), .cap = 8};
+    mvm_agent_put_u32(&w, (uint32_t)status);
+    mvm_agent_put_u32(&w, (uint32_t)signum);
+    mvm__out_commit(MVM_AGENT_EXIT, 0, s->id, w.len);
+    s->exited = true;
+    end_if_over(s);
+}
+
 /* ---- from the host ----------------------------------------------------------------- */
 
 static void sink_consumed(mvm__sink *sink, size_t n)
 {
     sink->consumed += (uint32_t)n;
-    if (sink->eof || sink->consumed < GRANT)
+    if (sink->eof || sink->consumed < MVM__GRANT)
         return;
     mvm_agent_writer w = {.data = mvm__out_frame(4), .cap = 4};
-    if (!w.data)
-        return;
     mvm_agent_put_u32(&w, sink->consumed);
     mvm__out_commit(MVM_AGENT_CREDIT, 0, sink->stream->id, w.len);
     sink->window += sink->consumed;

@@ -31,6 +31,7 @@ static void end_session(mvm__agent *agent, const mvm_err *err)
     agent->state = MVM__AGENT_SCAN;
     agent->nonce = 0;
     agent->next_id = 1;
+    agent->asked = 0;
     mvm__buf_free(&agent->out);
     agent->info = (mvm__agent_info){0};
     for (size_t i = 0; i < MVM__AGENT_BUCKETS; i++)
@@ -215,6 +216,21 @@ static const char *on_ready(mvm__agent *agent, const mvm_agent_frame *frame)
 
 /* ---- frames ------------------------------------------------------------------------------ */
 
+/* The guest has nothing to say on stream 0 but that it will not power off. */
+static const char *on_refusal(mvm__agent *agent, const mvm_agent_frame *frame)
+{
+    mvm_err err;
+
+    if (agent->asked == 0)
+        return "an ERROR frame that answers nothing";
+    if (mvm__guest_error(frame, "the agent's power off or reboot", &err) < 0)
+        return "an ERROR frame of the wrong form";
+    agent->asked--;
+    mvm_err_vm(&err, mvm_vm_name(agent->vm));
+    mvm__vm_on_power_refused(agent->vm, &err);
+    return NULL;
+}
+
 static const char *on_frame(mvm__agent *agent, const mvm_agent_frame *frame)
 {
     if (frame->type == MVM_AGENT_HELLO)
@@ -223,6 +239,8 @@ static const char *on_frame(mvm__agent *agent, const mvm_agent_frame *frame)
         return frame->stream == 0 ? on_ready(agent, frame) : "a READY frame on a stream";
     if (agent->state != MVM__AGENT_READY)
         return "a frame before READY";
+    if (frame->stream == 0 && frame->type == MVM_AGENT_ERROR)
+        return on_refusal(agent, frame);
     if (frame->stream == 0 || frame->stream >= agent->next_id)
         return "a frame for a stream that was never opened";
     mvm__call *call = mvm__call_find(agent, frame->stream);
@@ -311,5 +329,9 @@ int mvm__agent_power(mvm__agent *agent, int how, mvm_err *err)
         mvm_err_vm(err, mvm_vm_name(agent->vm));
         return MVM_EAGENT;
     }
-    return mvm__agent_put(agent, MVM_AGENT_POWER, 0, 0, &payload, 1, err);
+    agent->asked++;
+    int rc = mvm__agent_put(agent, MVM_AGENT_POWER, 0, 0, &payload, 1, err);
+    if (rc)
+        agent->asked--;
+    return rc;
 }

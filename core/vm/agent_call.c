@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Calls: one command or open file of the guest, with its channels. Checks every frame that the
- * guest sends for one, keeps the credit both ways, and ends all waits when the call ends.
- * Loop thread only.
+ * guest sends for one, keeps the credit both ways, ends the waits at EXIT and the call when its
+ * outputs have ended too. Loop thread only.
  */
 #include <stdio.h>
 #include <string.h>
@@ -188,7 +188,8 @@ void mvm__call_drop(mvm__call *call)
     if (call->ended)
         return;
     mvm_err err;
-    mvm_fail(&err, MVM_ECANCELLED, "%s was let go before its end", call->what);
+    mvm_fail(&err, MVM_ECANCELLED, "%s was let go before the end%s", call->what,
+             call->exited ? " of its output" : "");
     if (mvm__linked(&call->link))
         mvm__agent_put(call->agent, MVM_AGENT_CLOSE, 0, call->id, NULL, 0, NULL);
     mvm__call_end(call, &err);
@@ -198,8 +199,8 @@ mvm_wait *mvm__call_wait(mvm__call *call, const mvm_waiter *waiter)
 {
     mvm_wait *wait = mvm__wait_new(call->loop, &call->waits, waiter, "the end of %s", call->what);
 
-    if (call->ended)
-        mvm__wait_done(wait, call->failed);
+    if (call->exited || call->ended)
+        mvm__wait_done(wait, call->exited ? NULL : call->failed);
     return wait;
 }
 
@@ -262,6 +263,21 @@ static const char *on_data(mvm__call *call, const mvm_agent_frame *frame)
     return NULL;
 }
 
+static bool outputs_ended(const mvm__call *call)
+{
+    for (int i = 1; i < 3; i++)
+        if (call->chan[i].used && !call->chan[i].s.eof)
+            return false;
+    return true;
+}
+
+/* All of it has come: the command's end and those of its outputs, in whatever order. */
+static void end_if_over(mvm__call *call)
+{
+    if (call->exited && outputs_ended(call))
+        mvm__call_end(call, NULL);
+}
+
 static const char *on_eof(mvm__call *call, const mvm_agent_frame *frame)
 {
     mvm__chan *chan = inbound(call, frame->channel);
@@ -271,6 +287,7 @@ static const char *on_eof(mvm__call *call, const mvm_agent_frame *frame)
     if (!call->started || chan->s.eof || frame->len != 0)
         return "a misplaced end of a channel";
     mvm__stream_feed_eof(&chan->s);
+    end_if_over(call);
     return NULL;
 }
 
@@ -297,36 +314,48 @@ static const char *on_exit_frame(mvm__call *call, mvm_agent_reader *r)
 
     if (r->bad || r->pos != r->len)
         return "an EXIT frame of the wrong length";
-    for (int i = 1; i < 3; i++)
-        if (call->chan[i].used && !call->chan[i].s.eof)
-            return "an EXIT frame before the end of the output";
+    if (call->exited)
+        return "a second EXIT frame for one stream";
     if (!call->started || signum < 0 || signum > 64 || status < 0 || status > 255)
         return "an EXIT frame with impossible values";
     if (call->kind != MVM__CALL_EXEC && (status != 0 || signum != 0))
         return "an EXIT frame with impossible values";
-    if (call->kind == MVM__CALL_WRITE && !call->chan[0].eof_sent)
+    if (call->kind == MVM__CALL_WRITE ? !call->chan[0].eof_sent
+                                      : call->kind == MVM__CALL_READ && !outputs_ended(call))
         return "an EXIT frame before the end of the file";
+    call->exited = true;
     call->signal = signum;
     call->status = signum ? 128 + signum : status;
-    mvm__call_end(call, NULL);
+    mvm__waits_done(&call->waits, NULL);
+    end_if_over(call);
     return NULL;
 }
 
-static const char *on_error(mvm__call *call, mvm_agent_reader *r)
+int mvm__guest_error(const mvm_agent_frame *frame, const char *what, mvm_err *err)
 {
-    int32_t number = (int32_t)mvm_agent_get_u32(r);
+    mvm_agent_reader r = {frame->payload, frame->len, 0, false};
+    int32_t number = (int32_t)mvm_agent_get_u32(&r);
     size_t len;
-    const char *text = mvm_agent_get_str(r, &len);
-
-    if (r->bad || r->pos != r->len)
-        return "an ERROR frame of the wrong length";
+    const char *text = mvm_agent_get_str(&r, &len);
     char words[512];
+
+    if (r.bad || r.pos != r.len || number < 0)
+        return -1;
     mvm__guest_text(words, sizeof(words), text, len);
-    mvm_err err;
     if (words[0])
-        mvm_fail(&err, MVM_EGUEST, "%s", words);
+        mvm_fail(err, MVM_EGUEST, "%s", words);
     else
-        mvm_fail(&err, MVM_EGUEST, "%s: the guest refused it (errno %d)", call->what, number);
+        mvm_fail(err, MVM_EGUEST, "%s: the guest refused it (errno %d)", what, number);
+    return number;
+}
+
+static const char *on_error(mvm__call *call, const mvm_agent_frame *frame)
+{
+    mvm_err err;
+    int number = mvm__guest_error(frame, call->what, &err);
+
+    if (number < 0)
+        return "an ERROR frame of the wrong form";
     call->guest_errno = number;
     mvm__call_end(call, &err);
     return NULL;
@@ -348,7 +377,7 @@ const char *mvm__call_frame(mvm__call *call, const mvm_agent_frame *frame)
     case MVM_AGENT_EXIT:
         return on_exit_frame(call, &r);
     case MVM_AGENT_ERROR:
-        return on_error(call, &r);
+        return on_error(call, frame);
     default:
         return "a frame that only the host sends";
     }

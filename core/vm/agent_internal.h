@@ -37,6 +37,7 @@ struct mvm__agent {
     bool wrote;       /* bytes of an earlier session may still be on their way to the guest */
     bool busy;        /* frames are being taken in: sending waits until they are done */
     bool blocked;     /* the back end is full; mvm__agent_writable follows */
+    uint32_t asked;   /* POWER frames of this session that the guest has not refused */
     mvm__buf in, out;
     mvm__list turns; /* channels with something to send, round robin */
     mvm__list calls[MVM__AGENT_BUCKETS];
@@ -74,10 +75,12 @@ struct mvm__call {
     enum mvm__call_kind kind;
     uint32_t id;
     int refs; /* the owner, the session, and each channel whose stream is held */
-    bool started, ended;
+    bool started;
+    bool exited; /* EXIT has come: the waits are over, the outputs may not be */
+    bool ended;  /* nothing more will come */
     int pid, perm, status, signal;
     int guest_errno; /* of an ERROR frame */
-    mvm_err *failed; /* why it ended, when not by EXIT */
+    mvm_err *failed; /* why it ended, when not all has come */
     mvm__list waits;
     mvm__chan chan[3];
     char what[72]; /* "`ls -l`", "/etc/hosts" */
@@ -92,8 +95,9 @@ int mvm__call_begin(mvm__call *call, uint8_t type, const void *payload, size_t l
 void mvm__call_drop(mvm__call *call);
 /* Gives the owner's references back. */
 void mvm__call_release(mvm__call *call);
-/* Ends it: err NULL means EXIT. */
+/* Ends it: err NULL means that all has come, EXIT and the end of every output. */
 void mvm__call_end(mvm__call *call, const mvm_err *err);
+/* Until EXIT. */
 mvm_wait *mvm__call_wait(mvm__call *call, const mvm_waiter *waiter);
 
 mvm__call *mvm__call_find(mvm__agent *agent, uint32_t id);
@@ -105,6 +109,8 @@ bool mvm__chan_ready(const mvm__chan *chan);
 
 /* Copies guest text for messages: cut to cap - 1 bytes, control characters become '?'. */
 void mvm__guest_text(char *out, size_t cap, const char *text, size_t len);
+/* An ERROR frame as an error of the host about `what`; the guest's errno, or -1: malformed. */
+int mvm__guest_error(const mvm_agent_frame *frame, const char *what, mvm_err *err);
 
 /* ---- file.c, for transfer.c --------------------------------------------------------- */
 

@@ -426,6 +426,15 @@ void mvm__vm_on_agent_ready(mvm_vm *vm, const mvm__agent_info *info)
     }
 }
 
+void mvm__vm_on_power_refused(mvm_vm *vm, const mvm_err *err)
+{
+    vm->rebooting = false;
+    if (vm->state == MVM_STOPPING && !vm->killed)
+        enter(vm, MVM_RUNNING);
+    mvm__waits_done_tag(&vm->waits, MVM__WAIT_STOP, err);
+    mvm__waits_done_tag(&vm->waits, MVM__WAIT_REBOOT, err);
+}
+
 void mvm__vm_on_agent_lost(mvm_vm *vm, const mvm_err *err)
 {
     if (vm->rebooting || vm->state != MVM_RUNNING)

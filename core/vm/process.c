@@ -141,7 +141,7 @@ void mvm_process_result(const mvm_process *process, int *status, int *signal)
 
 bool mvm_process_ended(const mvm_process *process)
 {
-    return process->call->ended;
+    return process->call->exited || process->call->ended;
 }
 
 int mvm_process_kill(mvm_process *process, int signum, mvm_err *err)
@@ -155,10 +155,12 @@ int mvm_process_kill(mvm_process *process, int signum, mvm_err *err)
         mvm_err_hint(err, "1 to 64");
         return MVM_ECONFIG;
     }
+    if (call->ended && call->exited)
+        return 0; /* it is where the signal would take it */
     if (call->ended) {
-        if (call->failed && err)
+        if (err)
             *err = *call->failed;
-        return call->failed ? call->failed->code : 0; /* it is where the signal would take it */
+        return call->failed->code;
     }
     mvm_agent_put_u32(&w, (uint32_t)signum);
     return mvm__agent_put(call->agent, MVM_AGENT_SIGNAL, 0, call->id, payload, w.len, err);

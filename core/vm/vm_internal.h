@@ -15,6 +15,8 @@ mvm__agent *mvm__vm_agent(const mvm_vm *vm);          /* never NULL */
 /* From agent.c: the agent said READY / the session was lost though the machine runs. */
 void mvm__vm_on_agent_ready(mvm_vm *vm, const mvm__agent_info *info);
 void mvm__vm_on_agent_lost(mvm_vm *vm, const mvm_err *err);
+/* The agent will not power off or reboot as it was asked to: the machine runs on. */
+void mvm__vm_on_power_refused(mvm_vm *vm, const mvm_err *err);
 
 /* From console.c, and from the back end through mvm__vm_on_guest_shutdown: nothing in the guest
  * answers any more. Commands in flight and waits for the agent end now. */

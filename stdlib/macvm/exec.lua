@@ -11,7 +11,7 @@ local exec = {}
 local READY_TIMEOUT = 120 -- seconds that a machine on its way up gets before its first command
 local EXEC_TIMEOUT = 900 -- seconds that a command gets when the script names no deadline
 local OUTPUT_LIMIT = 64 << 20 -- bytes of one stream that exec keeps
-local KILL_TIMEOUT = 10 -- seconds that a killed command gets to be gone
+local KILL_TIMEOUT = 2 -- seconds that a killed command gets to be gone
 
 local RUN_OPTIONS = { cwd = "string", env = "table", stdin = "string", timeout = "number" }
 local SPAWN_OPTIONS = { cwd = "string", env = "table", timeout = "number" }
@@ -108,14 +108,16 @@ local function feed(stream, text)
 end
 
 -- Waits for the end. After the deadline the command is killed; its streams then end, so that what
--- it printed so far is not lost. Returns status, signal, and whether it was killed.
-local function wait_or_kill(process, deadline)
+-- it printed so far is not lost. Returns status, signal, and whether it was killed. Where even the kill is not
+-- answered (the machine is paused, the guest hangs) `late` is raised.
+local function wait_or_kill(process, deadline, late)
     local ok, status, signal = pcall(process.wait, process, { timeout = math.max(0, deadline - core.now()) })
     if ok then return status, signal, false end
     if type(status) ~= "table" or status.code ~= "timeout" then error(status, 0) end
     process:kill(9)
-    status, signal = process:wait { timeout = KILL_TIMEOUT }
-    return status, signal, true
+    ok, status, signal = pcall(process.wait, process, { timeout = KILL_TIMEOUT })
+    if ok then return status, signal, true end
+    error(type(status) == "table" and status.code == "timeout" and late or status, 0)
 end
 
 local function run(vm, cmd, argv, opts)
@@ -123,11 +125,14 @@ local function run(vm, cmd, argv, opts)
     local timeout = opts.timeout or EXEC_TIMEOUT
     local deadline = began + timeout
     when_ready(vm, deadline)
+    local late = core.error {
+        code = "timeout", vm = vm.name, message = ("`%s` did not end within %g s"):format(label(cmd), timeout),
+    }
     local process <close> = start(vm, argv, opts, opts.stdin == nil)
     local parts = {
         function() return drain(process.stdout) end,
         function() return drain(process.stderr) end,
-        function() return wait_or_kill(process, deadline) end,
+        function() return wait_or_kill(process, deadline, late) end,
     }
     if opts.stdin then parts[4] = function() feed(process.stdin, opts.stdin) end end
     local out, err, ending = table.unpack(task.all(parts))
@@ -135,11 +140,8 @@ local function run(vm, cmd, argv, opts)
         status = ending[1], signal = ending[2], stdout = out[1], stderr = err[1], elapsed = core.now() - began,
     }
     if not ending[3] then return result end
-    local failure = core.error {
-        code = "timeout", vm = vm.name, message = ("`%s` did not end within %g s"):format(label(cmd), timeout),
-    }
-    failure.stdout, failure.stderr = result.stdout, result.stderr
-    error(failure)
+    late.stdout, late.stderr = result.stdout, result.stderr
+    error(late)
 end
 
 local function last_line(text)

@@ -17,8 +17,6 @@ local macvm = {}
 --- The version of macvm, as "0.1.0".
 macvm.version = core.version
 
---- macvm.timeline: {svg: function}
---- Draws the boot timelines of machines: `macvm.timeline.svg(vms, path)`.
 macvm.timeline = require "macvm.timeline"
 
 --- macvm.vm(spec: table|string) -> vm
@@ -125,6 +123,9 @@ core.class("console").expect = expect.expect
 --- The points of its last boot that it has passed, in seconds since the start was asked for:
 --- "process", "qmp", "running", "kernel", "init", "ready".
 
+--- vm.planned: boolean
+--- In `macvm check`: whether its start was asked for.
+
 --- device.kind: string
 --- What it is: "disk", "net", ... Its other fields are those of its constructor.
 
@@ -151,5 +152,11 @@ core.class("console").expect = expect.expect
 
 --- task.done: boolean
 --- Whether it has ended, in whatever way.
+
+--- task.state: "new"|"ready"|"running"|"waiting"|"idle"|"done"|"failed"|"cancelled"
+--- What it does, or how it ended.
+
+--- task.traceback: string|nil
+--- After an error that was a string: the calls that led to it.
 
 return strict.fields(macvm, "macvm")

@@ -360,7 +360,7 @@ function repl.run(opts)
     if _G.macvm == nil then _G.macvm = require "macvm" end
     local _ <close> = session:take_globals()
     local _ <close> = session:watch_machines()
-    core.on_error(function(err, _, traceback)
+    core.on_error(function(err, traceback)
         if not is_cancelled(err) then session:complain(err, traceback) end
         return true
     end)

@@ -15,7 +15,7 @@
 ---@field name? string Name of the machine, unique in its lab; left out: `vm1`, `vm2`, ...
 ---@field guest? "linux"|"macos"|"efi" What runs in it: a Linux kernel, macOS, or, with `efi`, whatever its firmware finds on its first disk (on qemu: the BIOS).
 ---@field arch? "x86_64"|"aarch64" Processor architecture; left out: the host's.
----@field cpus? any Virtual processors; at most the host's.
+---@field cpus? integer Virtual processors; at most the host's.
 ---@field memory? integer|string Size of its RAM.
 ---@field boot? macvm.boot.spec What it boots; left out: macvm's own small Linux guest, or its first disk with `guest = "efi"`.
 ---@field devices? macvm.device[] Its devices, in the order in which the guest sees them.
@@ -33,9 +33,9 @@
 ---@field path? string The image on the host. Required.
 ---@field size? integer|string Size of the disk when it is created.
 ---@field format? "raw"|"qcow2" Format of the image; never guessed from its content, which the guest can write.
----@field readonly? any The guest can't write to it.
+---@field readonly? boolean The guest can't write to it.
 ---@field id? string Serial number that the guest sees, at most 20 bytes; left out: `disk1`, `disk2`, ...
----@field create? any Create the image, of `size`, at start when it does not exist.
+---@field create? boolean Create the image, of `size`, at start when it does not exist.
 
 --- A virtio network device.
 ---@class macvm.net.spec
@@ -52,9 +52,9 @@
 
 --- Behaviour of a simulated machine.
 ---@class macvm.sim.spec
----@field seed? any Seed of everything that varies.
+---@field seed? integer Seed of everything that varies.
 ---@field boot? number Seconds from start until the agent is ready.
----@field agent? any Whether an agent runs in it.
+---@field agent? boolean Whether an agent runs in it.
 ---@field latency? number Seconds that every command takes.
 ---@field shutdown? "ok"|"ignore" Whether it follows a request to power off.
 
@@ -64,10 +64,11 @@
 ---@field ready boolean Its agent answers.
 ---@field console macvm.console Its serial console.
 ---@field timeline {name: string, at: number}[] The points of its last boot that it has passed, in seconds since the start was asked for: "process", "qmp", "running", "kernel", "init", "ready".
+---@field planned boolean In `macvm check`: whether its start was asked for.
 ---@field name string Name of the machine, unique in its lab; left out: `vm1`, `vm2`, ...
 ---@field guest "linux"|"macos"|"efi" What runs in it: a Linux kernel, macOS, or, with `efi`, whatever its firmware finds on its first disk (on qemu: the BIOS).
 ---@field arch "x86_64"|"aarch64" Processor architecture; left out: the host's.
----@field cpus any Virtual processors; at most the host's.
+---@field cpus integer Virtual processors; at most the host's.
 ---@field memory integer|string Size of its RAM.
 ---@field boot macvm.boot.spec What it boots; left out: macvm's own small Linux guest, or its first disk with `guest = "efi"`.
 ---@field devices macvm.device[] Its devices, in the order in which the guest sees them.
@@ -390,6 +391,8 @@ function subscription:cancel() end
 
 ---@class macvm.task
 ---@field done boolean Whether it has ended, in whatever way.
+---@field state "new"|"ready"|"running"|"waiting"|"idle"|"done"|"failed"|"cancelled" What it does, or how it ended.
+---@field traceback string|nil After an error that was a string: the calls that led to it.
 local task = {}
 
 --- Waits until the task has ended (without a deadline unless a timeout is given) and returns its
@@ -405,7 +408,6 @@ function task:cancel() end
 
 ---@class macvm
 ---@field version string The version of macvm, as "0.1.0".
----@field timeline {svg: function} Draws the boot timelines of machines: `macvm.timeline.svg(vms, path)`.
 macvm = {}
 
 --- Makes a machine from its whole description, or from its name, to be filled in step by step:
@@ -463,6 +465,35 @@ function macvm.all(functions) end
 ---@return integer
 ---@return ...
 function macvm.any(functions) end
+
+macvm.timeline = {}
+
+--- The phases of a VM's last boot, in order, and its total in seconds. They join without a gap: the first
+--- one begins at 0 and the last one ends at the total. A VM that has not been started has none.
+---@param vm macvm.vm
+---@return {name: string, mark: string, from: number, to: number}[]
+---@return number
+function macvm.timeline.segments(vm) end
+
+--- One line for each VM, without a newline at the end: its name, how long it took to `ready` (or how far it
+--- came), and how long each phase of the boot was.
+---@param vms macvm.vm|macvm.vm[]
+---@return string
+function macvm.timeline.text(vms) end
+
+--- The picture that macvm.timeline.svg writes, as a string.
+---@param vms macvm.vm|macvm.vm[]
+---@param opts? {title?: string}
+---@return string
+function macvm.timeline.render(vms, opts) end
+
+--- Draws the boot of one VM, or of several below each other on one time axis, into an SVG file. The file holds
+--- everything it needs and follows the reader's light or dark scheme. It is replaced only when it is complete;
+--- raises `io` when it can't be written.
+---@param vms macvm.vm|macvm.vm[]
+---@param path string
+---@param opts? {title?: string}
+function macvm.timeline.svg(vms, path, opts) end
 
 --- A virtio block device.
 ---@param fields? macvm.disk.spec

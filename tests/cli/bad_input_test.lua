@@ -178,7 +178,7 @@ t.case("a run-time directory whose path is too long", function()
     local dir = t.tmpdir() .. "/" .. ("d"):rep(120)
     assert(os.execute("mkdir -m 700 " .. dir))
     if not HAS_QEMU then t.skip "there is no QEMU here" end
-    local r = command.lab(t, "local vm <close> = macvm.vm 'x' vm:start() print(vm.state)",
+    local r = command.lab(t, "local vm <close> = macvm.vm 'x' vm:start() print(vm.state) vm:kill()",
         { env = { XDG_RUNTIME_DIR = dir }, backend = "qemu" })
     if r.status == 0 then
         t.eq(r.stdout, "running\n")

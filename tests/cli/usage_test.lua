@@ -162,3 +162,11 @@ t.case("check finds what start would find", function()
         [[ macvm.vm { name = "x", devices = { macvm.disk { path = "/nonexistent/disk.img" } } }:start() ]] } })
     command.fails(t, r, 2, "/nonexistent/disk.img")
 end)
+
+t.case("check: what a plan can't know is no error, in any task; other errors are", function()
+    local quiet = "local vm = macvm.vm { name = 'x', backend = 'sim' } " ..
+        "macvm.spawn(function() vm:must 'x' end) vm:start() vm:wait 'ready' macvm.all { function() vm:read '/x' end }"
+    t.eq(command.run(t, { "check", "lab.lua" }, { files = { ["lab.lua"] = quiet } }).status, 0)
+    local loud = "macvm.all { function() error 'boom' end }"
+    command.fails(t, command.run(t, { "check", "lab.lua" }, { files = { ["lab.lua"] = loud } }), 1, "boom")
+end)

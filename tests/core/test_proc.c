@@ -250,7 +250,8 @@ static void test_surroundings(void **state)
     assert_true(strcmp(open_fds, "0 1 2 3 4 ") == 0 || strcmp(open_fds, "0 1 10 2 3 4 ") == 0);
     assert_string_equal(pid, session);
     assert_string_equal("0000000000000000", blocked);
-    assert_string_equal("0000000000000000", ignored);
+    /* 32 and 33 are libc's own: no program can reset what it inherited of them. */
+    assert_int_equal(0, strtoull(ignored, NULL, 16) & ~UINT64_C(0x180000000));
 }
 
 static void test_freed_while_it_runs(void **state)

@@ -25,9 +25,9 @@ struct mvm_vm {
     struct mvm_console *console;
     mvm__buf port, typed; /* what the host has written and the test has not taken */
     size_t room;          /* how much the back end still takes */
-    int ready, lost;
+    int ready, lost, refused;
     mvm__agent_info info;
-    mvm_err lost_err;
+    mvm_err lost_err, refused_err;
     mvm__buf events; /* "name:text\n" of every event */
 };
 
@@ -115,6 +115,12 @@ void mvm__vm_on_agent_lost(mvm_vm *vm, const mvm_err *err)
 {
     vm->lost++;
     vm->lost_err = *err;
+}
+
+void mvm__vm_on_power_refused(mvm_vm *vm, const mvm_err *err)
+{
+    vm->refused++;
+    vm->refused_err = *err;
 }
 
 void mvm__vm_emit(mvm_vm *vm, const mvm_event *event)

@@ -75,13 +75,18 @@ local function evaluate(chunk, args)
         return type(err) == "table" and rawget(err, "plan") == true
     end
     core.check_mode(true)
-    core.on_error(is_plan) -- of other tasks: what a plan can't know is no error
+    local failure
+    local function note(err)
+        if not is_plan(err) then failure = failure or { err } end
+    end
+    core.on_error(note)
     local main = core.spawn(chunk, table.unpack(args))
     local ok, err = pcall(main.join, main)
+    if not ok then note(err) end
     for _, task in ipairs(core.tasks()) do
         if task ~= core.current() then task:cancel() end
     end
-    if not ok and not is_plan(err) then error(err, 0) end
+    if failure then error(failure[1], 0) end
 end
 
 return {

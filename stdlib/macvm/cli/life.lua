@@ -9,15 +9,11 @@ local report = require "macvm.cli.report"
 
 local life = {}
 
-local STOP_TIMEOUT = 15 -- seconds that a guest gets to power off when the lab ends
-local KILL_TIMEOUT = 10
 local SIGNALS = { INT = 130, TERM = 143, HUP = 129 }
 
--- Stops one machine: by its guest where the guest can have something to lose, else at once.
+-- Puts one machine away as the end of its scope does: politely where the guest has something to lose.
 local function put_away(vm)
-    local blank = vm.state == "starting" or vm.boot == nil and not vm.ready
-    if not blank and pcall(vm.stop, vm, { timeout = STOP_TIMEOUT }) then return end
-    pcall(vm.kill, vm, { timeout = KILL_TIMEOUT })
+    local _ <close> = vm
 end
 
 local function each_up(fn)
@@ -90,10 +86,7 @@ function life.run(chunk, args, opts)
     local lab = { command = core.current() }
     local traceback
     for name, status in pairs(SIGNALS) do core.on_signal(name, on_signal(lab, status)) end
-    core.on_error(function(err, _, trace)
-        note(lab, err, opts, trace)
-        return true -- it is counted here
-    end)
+    core.on_error(function(err, trace) note(lab, err, opts, trace) end)
     _G.print, os.exit = checked_print, orderly_exit(lab)
 
     local main = core.spawn(function()
