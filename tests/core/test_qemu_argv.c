@@ -88,7 +88,7 @@ static void test_kernel_on_tcg(void **state)
                  "-display none\n"
                  "-machine q35,usb=off,sata=off,smbus=off,vmport=off\n"
                  "-accel tcg,tb-size=256\n"
-                 "-cpu max\n"
+                 "-cpu max,la57=off,erms=off\n"
                  "-smp 2\n"
                  "-m 536870912b\n"
                  "-rtc base=utc\n"
