@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Growable bytes. Consuming moves an offset; the bytes are moved only when room is needed. */
+/* Growable bytes. Consuming moves an offset; the bytes are moved only when room is needed and at
+ * least as many were consumed, so that a long queue is not moved again and again. */
 #include "base/buf.h"
 
 #include <stdarg.h>
@@ -18,16 +19,17 @@ char *mvm__buf_reserve(mvm__buf *buf, size_t len)
 {
     if (buf->cap - buf->off - buf->len >= len && buf->data)
         return buf->data + buf->off + buf->len;
-    if (buf->off > 0) {
+    if (buf->off > 0 && buf->off >= buf->len) {
         memmove(buf->data, buf->data + buf->off, buf->len);
         buf->off = 0;
     }
-    if (buf->cap - buf->len < len || !buf->data) {
-        size_t cap = MVM_MAX(buf->cap * 2, buf->len + len);
+    size_t end = buf->off + buf->len;
+    if (buf->cap - end < len || !buf->data) {
+        size_t cap = MVM_MAX(buf->cap * 2, end + len);
         buf->cap = MVM_MAX(cap, 256);
         buf->data = mvm__realloc(buf->data, buf->cap);
     }
-    return buf->data + buf->len;
+    return buf->data + end;
 }
 
 void mvm__buf_commit(mvm__buf *buf, size_t len)

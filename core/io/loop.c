@@ -189,15 +189,19 @@ static bool run_deferred(mvm_loop *loop)
     return any;
 }
 
-static void on_async(uv_async_t *async)
+static void run_posted(mvm_loop *loop)
 {
-    mvm_loop *loop = mvm__container_of(async, mvm_loop, async);
     mvm__list now;
 
     pthread_mutex_lock(&loop->lock);
     mvm__list_move(&now, &loop->posted);
     pthread_mutex_unlock(&loop->lock);
     run_calls(&now);
+}
+
+static void on_async(uv_async_t *async)
+{
+    run_posted(mvm__container_of(async, mvm_loop, async));
 }
 
 /* ---- turning ------------------------------------------------------------------ */
@@ -354,6 +358,7 @@ static void count_open(uv_handle_t *handle, void *count)
 
 int mvm_loop_close(mvm_loop *loop)
 {
+    run_posted(loop); /* of threads that have ended: it may have come since the last turn */
     while (!mvm__list_empty(&loop->deferred))
         mvm_loop_step(loop, false);
     int open = (int)loop->ntimers;

@@ -72,18 +72,20 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     mvm__pipe *p = mvm__container_of(poll, mvm__pipe, poll);
     size_t got = 0;
 
-    if (status < 0) /* libuv has stopped it; read tells the reason */
+    if (status < 0) { /* an error of the socket: libuv has stopped it; read tells the reason */
+        p->events = 0;
+        p->want_write = false;
         events = UV_READABLE;
+    }
     if ((events & UV_WRITABLE) && p->want_write) {
         p->want_write = false;
         arm(p);
         p->ops->writable(p->ud);
     }
-    if (!(events & UV_READABLE))
-        return;
-    for (int i = 0; i < CHUNKS_A_TURN && !p->closed && !p->gone && (p->reading || status < 0); i++)
-        if (!read_chunk(p, CHUNK, &got) || got < CHUNK)
+    for (int i = 0; i < CHUNKS_A_TURN && !p->closed && !p->gone && p->reading; i++)
+        if (!(events & UV_READABLE) || !read_chunk(p, CHUNK, &got) || got < CHUNK)
             break;
+    arm(p);
 }
 
 mvm__pipe *mvm__pipe_open(mvm_loop *loop, int fd, const mvm__pipe_ops *ops, void *ud)

@@ -24,6 +24,7 @@ typedef struct children {
     mvm_loop *loop;
     mvm_watch *watch;
     mvm__list running;
+    bool reaping; /* on_sigchld walks the list, whatever becomes of the children in it */
 } children;
 
 struct mvm__proc {
@@ -116,7 +117,7 @@ static void proc_release(mvm__proc *p)
 
 static void children_close_if_idle(children *c)
 {
-    if (!mvm__list_empty(&c->running))
+    if (c->reaping || !mvm__list_empty(&c->running))
         return;
     mvm__loop_set_children(c->loop, NULL, NULL);
     mvm_watch_close(c->watch);
@@ -137,17 +138,28 @@ static void report_exit(mvm__proc *p, int wait_status)
                signalled ? WTERMSIG(wait_status) : 0);
 }
 
+/* Has it ended? One that another part of this process has reaped has, nobody knows how. */
+static bool reap(const mvm__proc *p, int *wait_status)
+{
+    pid_t pid = waitpid(p->pid, wait_status, WNOHANG);
+
+    if (pid < 0 && errno == ECHILD)
+        *wait_status = W_EXITCODE(255, 0);
+    return pid == p->pid || (pid < 0 && errno == ECHILD);
+}
+
 static void on_sigchld(void *ud)
 {
     children *c = ud;
 
+    c->reaping = true;
     /* A callback may free any child or start one, so the walk begins anew after each. */
     for (bool again = true; again;) {
         again = false;
         mvm__list_each (l, &c->running) {
             mvm__proc *p = mvm__container_of(l, mvm__proc, link);
             int wait_status = 0;
-            if (waitpid(p->pid, &wait_status, WNOHANG) != p->pid)
+            if (!reap(p, &wait_status))
                 continue;
             mvm__list_remove(&p->link);
             p->pid = 0;
@@ -156,6 +168,7 @@ static void on_sigchld(void *ud)
             break;
         }
     }
+    c->reaping = false;
     children_close_if_idle(c);
 }
 

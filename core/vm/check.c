@@ -84,17 +84,18 @@ static int bad_file(const mvm_vm *vm, const char *path, const char *why, mvm_err
     return MVM_ECONFIG;
 }
 
-static int check_readable(const mvm_vm *vm, const char *path, const char *field, struct stat *st,
-                          mvm_err *err)
+/* A pipe without a writer would hold up whoever opens it; QEMU takes regular files alone. */
+static int check_readable(const mvm_vm *vm, const char *path, const char *field, mvm_err *err)
 {
-    struct stat own;
+    struct stat st;
 
-    if (!st)
-        st = &own;
-    if (stat(path, st) != 0)
+    if (stat(path, &st) != 0)
         return bad_file(vm, path, strerror(errno), err, field);
-    if (S_ISDIR(st->st_mode))
-        return bad_file(vm, path, "is a directory, not a file", err, field);
+    if (!S_ISREG(st.st_mode))
+        return bad_file(vm, path,
+                        S_ISDIR(st.st_mode) ? "is a directory, not a file"
+                                            : "is not a regular file",
+                        err, field);
     if (access(path, R_OK) != 0)
         return bad_file(vm, path, strerror(errno), err, field);
     return 0;
@@ -112,9 +113,9 @@ static int check_boot(const mvm_vm *vm, mvm_err *err)
         mvm_err_hint(err, "set boot.kernel too");
         return MVM_ECONFIG;
     }
-    if (kernel && check_readable(vm, kernel, "boot.kernel", NULL, err) != 0)
+    if (kernel && check_readable(vm, kernel, "boot.kernel", err) != 0)
         return MVM_ECONFIG;
-    if (initrd && check_readable(vm, initrd, "boot.initrd", NULL, err) != 0)
+    if (initrd && check_readable(vm, initrd, "boot.initrd", err) != 0)
         return MVM_ECONFIG;
     return 0;
 }
@@ -153,7 +154,7 @@ static int check_disk(const mvm_vm *vm, const mvm_record *disk, const char *at, 
         return MVM_ECONFIG;
     }
     if (stat(path, &st) == 0) {
-        if (check_readable(vm, path, field, NULL, err) != 0)
+        if (check_readable(vm, path, field, err) != 0)
             return MVM_ECONFIG;
         if (!mvm_record_bool(disk, "readonly") && access(path, W_OK) != 0) {
             bad_file(vm, path, strerror(errno), err, field);

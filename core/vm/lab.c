@@ -65,6 +65,7 @@ static void kill_all(mvm_lab *lab)
     }
     if (waiting == 0)
         return;
+    mvm_loop_virtual_time(lab->loop, false); /* a process takes real time to end */
     mvm_timer *timer = mvm_timer_start(lab->loop, 10, on_late, &late);
     while (waiting > 0 && !late)
         mvm_loop_step(lab->loop, true);

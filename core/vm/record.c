@@ -30,7 +30,7 @@ typedef struct slot {
 struct mvm_record {
     const mvm_schema *schema;
     int refs;
-    bool frozen;
+    int frozen;      /* how many running machines use it */
     char prefix[64]; /* of the field path: "boot." in a sub-record */
     slot slots[];
 };
@@ -152,12 +152,13 @@ int mvm_record_set(mvm_record *record, const char *field, const mvm_value *value
     return 0;
 }
 
+/* Plain decimal digits: QEMU reads "010" as an octal number. */
 static bool good_port(const char *text)
 {
-    char *end;
-    long port = strtol(text, &end, 10);
+    size_t len = strspn(text, "0123456789");
 
-    return end != text && *end == '\0' && port >= 0 && port <= 65535;
+    return len >= 1 && len <= 5 && text[len] == '\0' && (text[0] != '0' || len == 1) &&
+           atoi(text) <= 65535;
 }
 
 /* "[tcp:|udp:]ADDRESS:PORT", ADDRESS an IPv4 address: what a forward listens on. */
@@ -270,7 +271,7 @@ int mvm_record_append(mvm_record *record, const char *field, mvm_record *item, m
 
 void mvm__record_freeze(mvm_record *record, bool frozen)
 {
-    record->frozen = frozen;
+    record->frozen += frozen ? 1 : -1;
     for (size_t i = 0; record->schema->fields[i].name; i++) {
         slot *s = &record->slots[i];
         if (s->sub)

@@ -56,11 +56,11 @@ enum mvm_agent_type {
     MVM_AGENT_EOF = 7,     /* both: the channel has ended */
     MVM_AGENT_CREDIT = 8,  /* both: u32 bytes that the channel's sender may send more */
     MVM_AGENT_SIGNAL = 9,  /* host: i32 signal to the command's process group */
-    MVM_AGENT_EXIT = 10,   /* guest: i32 status, i32 signal (0: none): the command has ended. Before,
-                              between or after DATA and EOF of channels 1 and 2; EXIT and both EOFs
-                              end the stream. For OPEN: status 0, and it comes last */
-    MVM_AGENT_ERROR = 11,  /* guest: i32 errno, string text. Ends the stream. On stream 0 it refuses
-                              POWER */
+    MVM_AGENT_EXIT = 10,  /* guest: i32 status, i32 signal (0: none): the command has ended. Before,
+                             between or after DATA and EOF of channels 1 and 2; EXIT and both EOFs
+                             end the stream. For OPEN: status 0, and it comes last */
+    MVM_AGENT_ERROR = 11, /* guest: i32 errno, string text. Ends the stream. On stream 0 it refuses
+                             POWER */
     MVM_AGENT_CLOSE =
         12, /* host: no more interest: kill the command's group, drop the temporary file.
                The agent answers nothing; the stream's frames in flight are ignored */

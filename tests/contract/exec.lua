@@ -193,6 +193,57 @@ return {
         end,
     },
     {
+        name = "wait ends though nobody reads the output",
+        run = function(ctx)
+            -- More than the 256 KiB that are on their way to us; the rest waits in the guest.
+            local process <close> = ctx.shared:spawn "head -c 290000 /dev/zero; exit 3"
+            ctx.eq(ctx.within(10, process.wait, process, { timeout = 10 }), 3)
+            ctx.eq(process.ended, true)
+        end,
+    },
+    {
+        name = "output can be read after the end",
+        run = function(ctx)
+            local process <close> = ctx.shared:spawn "head -c 290000 /dev/zero; echo end; echo err >&2"
+            ctx.eq(process:wait { timeout = 10 }, 0)
+            local out = process.stdout:read("a", { timeout = 10 })
+            ctx.eq(#out, 290004)
+            ctx.eq(out:sub(-4), "end\n")
+            ctx.eq(process.stderr:read("a", { timeout = 10 }), "err\n")
+            ctx.eq(process:wait(), 0)
+        end,
+    },
+    {
+        name = "1 MiB waits for its reader, and is all there",
+        run = function(ctx)
+            local process <close> = ctx.shared:spawn "head -c 1048576 /dev/zero"
+            ctx.within(5, ctx.raises, "timeout", process.wait, process, { timeout = 0.3 })
+            ctx.eq(#process.stdout:read("a", { timeout = 20 }), 1 << 20)
+            ctx.eq(process:wait { timeout = 10 }, 0)
+        end,
+    },
+    {
+        name = "wait ends though the output was closed: 1 MiB is dropped",
+        run = function(ctx)
+            local process <close> = ctx.shared:spawn "head -c 1048576 /dev/zero"
+            process.stdout:close()
+            ctx.eq(process:wait { timeout = 20 }, 0)
+        end,
+    },
+    {
+        name = "kill of a command whose output nobody reads",
+        run = function(ctx)
+            local process <close> = ctx.shared:spawn "head -c 1048576 /dev/zero; sleep 600"
+            ctx.within(5, ctx.raises, "timeout", process.wait, process, { timeout = 0.3 })
+            process:kill(9)
+            local status, signal = ctx.within(10, process.wait, process, { timeout = 10 })
+            ctx.eq(status, 137)
+            ctx.eq(signal, 9)
+            local out = process.stdout:read("a", { timeout = 10 }) -- what it had printed until then
+            ctx.ok(#out >= 262144 and #out < 1 << 20, "a part of it")
+        end,
+    },
+    {
         name = "spawn is live: output comes while the command runs",
         run = function(ctx)
             local process <close> = ctx.shared:spawn "echo first; read line; echo got $line; sleep 600"

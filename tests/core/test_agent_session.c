@@ -85,6 +85,14 @@ static size_t peeked(mvm_process *process, int fd)
     return len;
 }
 
+static const char g_block[MVM_AGENT_DATA_MAX];
+
+static void fill_window(mvm_vm *vm, uint32_t id)
+{
+    for (size_t sent = 0; sent < MVM_AGENT_WINDOW; sent += sizeof(g_block))
+        guest_frame(vm, MVM_AGENT_DATA, 1, id, g_block, sizeof(g_block));
+}
+
 /* ---- the beginning ----------------------------------------------------------------------- */
 
 static void test_session_begins(void **state)
@@ -303,6 +311,134 @@ static void test_deadline_names_the_command(void **state)
     mvm_process_unref(process);
 }
 
+/* ---- the end of a command and those of its outputs ---------------------------------------- */
+
+static void test_wait_ends_at_exit(void **state)
+{
+    mvm_vm *vm = *state;
+    mvm_process *process = started(vm, 1);
+    mvm_stream *out = mvm_process_stream(process, 1), *in = mvm_process_stream(process, 0);
+    fake_result end = {0}, more = {0}, again = {0};
+    int status, signum;
+
+    mvm_process_wait(process, &(mvm_waiter){-1, fake_done, &end}, NULL);
+    fill_window(vm, 1); /* nobody reads */
+    guest_two(vm, MVM_AGENT_EXIT, 1, 7, 0);
+    assert_true(mvm_process_ended(process));
+    fake_turn(vm);
+    assert_int_equal(end.calls, 1);
+    assert_int_equal(end.err.code, 0);
+    mvm_process_result(process, &status, &signum);
+    assert_int_equal(status, 7);
+    mvm_process_wait(process, &(mvm_waiter){-1, fake_done, &again}, NULL);
+    fake_turn(vm);
+    assert_int_equal(again.calls, 1);
+    /* The outputs go on, with credit; a background child may even read. */
+    assert_false(mvm_stream_eof(out));
+    expect_silence(vm);
+    mvm_stream_consume(out, MVM_AGENT_WINDOW);
+    expect(vm, MVM_AGENT_CREDIT, 1);
+    mvm_stream_wait_readable(out, &(mvm_waiter){-1, fake_done, &more}, NULL);
+    guest_frame(vm, MVM_AGENT_DATA, 1, 1, "rest", 4);
+    fake_turn(vm);
+    assert_int_equal(more.calls, 1);
+    assert_int_equal(peeked(process, 1), 4);
+    assert_int_equal(mvm_stream_write(in, "x", 1, NULL), 0);
+    expect(vm, MVM_AGENT_DATA, 1);
+    assert_int_equal(mvm_process_kill(process, 15, NULL), 0); /* what lives on of its group */
+    expect(vm, MVM_AGENT_SIGNAL, 1);
+    guest_frame(vm, MVM_AGENT_EOF, 2, 1, NULL, 0);
+    guest_frame(vm, MVM_AGENT_EOF, 1, 1, NULL, 0);
+    assert_true(mvm_stream_eof(out));
+    assert_int_equal(mvm_process_kill(process, 15, NULL), 0);
+    assert_int_equal(mvm_stream_write(in, "x", 1, NULL), MVM_EIO);
+    mvm_process_unref(process);
+    expect_silence(vm); /* nothing to signal, nothing to close */
+    assert_int_equal(vm->lost, 0);
+}
+
+static void test_exit_between_the_ends_of_the_outputs(void **state)
+{
+    mvm_vm *vm = *state;
+    mvm_process *process = started(vm, 1);
+    int status, signum;
+
+    guest_frame(vm, MVM_AGENT_EOF, 2, 1, NULL, 0);
+    guest_two(vm, MVM_AGENT_EXIT, 1, 0, 9);
+    guest_frame(vm, MVM_AGENT_DATA, 1, 1, "out", 3);
+    guest_frame(vm, MVM_AGENT_EOF, 1, 1, NULL, 0);
+    mvm_process_result(process, &status, &signum);
+    assert_int_equal(status, 137);
+    assert_int_equal(signum, 9);
+    assert_int_equal(peeked(process, 1), 3);
+    mvm_process_unref(process);
+    expect_silence(vm);
+    assert_int_equal(vm->lost, 0);
+}
+
+static void test_letting_go_after_exit_kills_what_is_left(void **state)
+{
+    mvm_vm *vm = *state;
+    mvm_process *process = started(vm, 1);
+    mvm_stream *out = mvm_stream_ref(mvm_process_stream(process, 1));
+    fake_result read = {0};
+
+    guest_two(vm, MVM_AGENT_EXIT, 1, 0, 0);
+    mvm_stream_wait_readable(out, &(mvm_waiter){-1, fake_done, &read}, NULL);
+    mvm_process_unref(process);
+    expect(vm, MVM_AGENT_CLOSE, 1);
+    fake_turn(vm);
+    assert_int_equal(read.err.code, MVM_ECANCELLED);
+    assert_non_null(strstr(read.err.message, "before the end of its output"));
+    mvm_stream_unref(out);
+    guest_frame(vm, MVM_AGENT_EOF, 1, 1, NULL, 0); /* was on its way */
+    assert_int_equal(vm->lost, 0);
+}
+
+/* The wait was decided; what the streams still had to come will not. */
+static void end_after_exit(mvm_vm *vm, void (*act)(mvm_vm *vm), int code)
+{
+    mvm_process *process = started(vm, 1);
+    fake_result end = {0}, again = {0}, read = {0};
+
+    mvm_process_wait(process, &(mvm_waiter){-1, fake_done, &end}, NULL);
+    guest_two(vm, MVM_AGENT_EXIT, 1, 3, 0);
+    act(vm);
+    mvm_process_wait(process, &(mvm_waiter){-1, fake_done, &again}, NULL);
+    mvm_stream_wait_readable(mvm_process_stream(process, 1), &(mvm_waiter){-1, fake_done, &read},
+                             NULL);
+    fake_turn(vm);
+    assert_int_equal(end.calls, 1);
+    assert_int_equal(end.err.code, 0);
+    assert_int_equal(again.calls, 1);
+    assert_int_equal(again.err.code, 0);
+    assert_int_equal(read.calls, 1);
+    assert_int_equal(read.err.code, code);
+    assert_int_equal(mvm_process_kill(process, 9, NULL), 0);
+    mvm_process_unref(process);
+}
+
+static void act_port_closed(mvm_vm *vm)
+{
+    mvm__agent_port(vm->agent, false);
+}
+
+static void act_error(mvm_vm *vm)
+{
+    guest_error(vm, 1, 5, "Input/output error");
+}
+
+static void test_session_lost_after_exit(void **state)
+{
+    end_after_exit(*state, act_port_closed, MVM_EAGENT);
+}
+
+static void test_error_after_exit(void **state)
+{
+    end_after_exit(*state, act_error, MVM_EGUEST);
+    assert_int_equal(((mvm_vm *)*state)->lost, 0);
+}
+
 static void test_letting_go_kills(void **state)
 {
     mvm_vm *vm = *state;
@@ -334,14 +470,6 @@ static void test_letting_go_kills(void **state)
 
 /* ---- flow control
  * -------------------------------------------------------------------------------- */
-
-static const char g_block[MVM_AGENT_DATA_MAX];
-
-static void fill_window(mvm_vm *vm, uint32_t id)
-{
-    for (size_t sent = 0; sent < MVM_AGENT_WINDOW; sent += sizeof(g_block))
-        guest_frame(vm, MVM_AGENT_DATA, 1, id, g_block, sizeof(g_block));
-}
 
 static void test_credit_is_granted_as_it_is_read(void **state)
 {
@@ -632,9 +760,40 @@ static void b_credit_that_wraps(mvm_vm *vm)
     guest_credit(vm, 0, 1, UINT32_MAX);
 }
 
-static void b_exit_before_eof(mvm_vm *vm)
+static void b_second_exit(mvm_vm *vm)
 {
     guest_two(vm, MVM_AGENT_EXIT, 1, 0, 0);
+    guest_two(vm, MVM_AGENT_EXIT, 1, 0, 0);
+}
+
+static void b_data_after_exit_and_eof(mvm_vm *vm)
+{
+    guest_two(vm, MVM_AGENT_EXIT, 1, 0, 0);
+    guest_frame(vm, MVM_AGENT_EOF, 1, 1, NULL, 0);
+    guest_frame(vm, MVM_AGENT_DATA, 1, 1, "x", 1);
+}
+
+static void b_data_after_exit_beyond_credit(mvm_vm *vm)
+{
+    guest_two(vm, MVM_AGENT_EXIT, 1, 0, 0);
+    fill_window(vm, 1);
+    guest_frame(vm, MVM_AGENT_DATA, 1, 1, "x", 1);
+}
+
+static void b_exit_before_started(mvm_vm *vm)
+{
+    guest_two(vm, MVM_AGENT_EXIT, 2, 0, 0);
+}
+
+static void b_exit_of_half_read_file(mvm_vm *vm)
+{
+    guest_two(vm, MVM_AGENT_STARTED, 4, 0, 0644);
+    guest_two(vm, MVM_AGENT_EXIT, 4, 0, 0);
+}
+
+static void b_refusal_of_nothing(mvm_vm *vm)
+{
+    guest_error(vm, 0, 1, "no");
 }
 
 static void b_exit_with_silly_status(mvm_vm *vm)
@@ -669,10 +828,11 @@ static void b_power(mvm_vm *vm)
 static const struct {
     const char *name;
     void (*act)(mvm_vm *vm);
+    bool exited; /* stream 1 ended well before the breach */
 } g_breaches[] = {
 #define B(name)                                                                                    \
     {                                                                                              \
-#name, name                                                                                \
+#name, name, false                                                                         \
     }
     B(b_garbage),
     B(b_unknown_stream),
@@ -696,7 +856,12 @@ static const struct {
     B(b_credit_for_read_file),
     B(b_credit_beyond_window),
     B(b_credit_that_wraps),
-    B(b_exit_before_eof),
+    {"b_second_exit", b_second_exit, true},
+    {"b_data_after_exit_and_eof", b_data_after_exit_and_eof, true},
+    {"b_data_after_exit_beyond_credit", b_data_after_exit_beyond_credit, true},
+    B(b_exit_before_started),
+    B(b_exit_of_half_read_file),
+    B(b_refusal_of_nothing),
     B(b_exit_with_silly_status),
     B(b_exit_of_unfinished_file),
     B(b_error_cut),
@@ -730,7 +895,7 @@ static void one_breach(size_t i)
     fake_turn(vm);
     for (int k = 0; k < 4; k++) {
         assert_int_equal(ends[k].calls, 1);
-        assert_int_equal(ends[k].err.code, MVM_EAGENT);
+        assert_int_equal(ends[k].err.code, k == 0 && g_breaches[i].exited ? 0 : MVM_EAGENT);
     }
     guest_frame(vm, MVM_AGENT_DATA, 1, 77, "ignored", 7); /* until the next HELLO */
     assert_int_equal(vm->lost, 1);
@@ -919,6 +1084,30 @@ static void test_power(void **state)
     assert_int_equal(frame.payload[0], 1);
 }
 
+static void test_power_that_is_refused(void **state)
+{
+    mvm_vm *vm = *state;
+
+    for (int how = 0; how < 2; how++)
+        assert_int_equal(mvm__agent_power(vm->agent, how, NULL), 0);
+    guest_error(vm, 0, 1, "this agent has\x07 no machine");
+    assert_int_equal(vm->refused, 1);
+    assert_int_equal(vm->refused_err.code, MVM_EGUEST);
+    assert_string_equal(vm->refused_err.message, "this agent has? no machine");
+    assert_string_equal(vm->refused_err.vm, "web");
+    guest_error(vm, 0, 1, "");
+    assert_int_equal(vm->refused, 2);
+    assert_non_null(strstr(vm->refused_err.message, "errno 1"));
+    assert_int_equal(vm->lost, 0);
+    mvm_process *process = spawn(vm, "true"); /* the session goes on */
+    mvm_process_unref(process);
+    guest_error(vm, 0, 1, "a third"); /* of two */
+    assert_int_equal(vm->refused, 2);
+    assert_int_equal(vm->lost, 1);
+    guest_start(vm);
+    mvm__agent_reset(vm->agent, NULL);
+}
+
 /* ---- files
  * -------------------------------------------------------------------------------------------------
  */
@@ -1057,6 +1246,11 @@ int main(void)
         T(test_bad_commands_are_refused),
         T(test_deadline_names_the_command),
         T(test_letting_go_kills),
+        T(test_wait_ends_at_exit),
+        T(test_exit_between_the_ends_of_the_outputs),
+        T(test_letting_go_after_exit_kills_what_is_left),
+        T(test_session_lost_after_exit),
+        T(test_error_after_exit),
         T(test_credit_is_granted_as_it_is_read),
         T(test_closed_output_is_drained),
         T(test_input_stays_within_its_credit),
@@ -1072,6 +1266,7 @@ int main(void)
         T(test_agent_that_closed_and_came_back),
         T(test_reset_guest_is_joined),
         T(test_power),
+        T(test_power_that_is_refused),
         T(test_file_is_written),
         T(test_file_is_read),
         T(test_file_is_dropped_unless_it_is_whole),

@@ -110,27 +110,140 @@ static void test_signal_reaches_the_group(void **state)
     peer_sh(1, "sleep 1000 & echo up; wait");
     peer_wait(peer_streams[1].len[1] > 0);
     peer_send_u32(MVM_AGENT_SIGNAL, 0, 1, SIGTERM);
-    assert_int_equal(peer_ended(1)->signal, SIGTERM); /* and the sleep let go of the pipe */
+    assert_int_equal(peer_ended(1)->signal, SIGTERM);
+    peer_output(1, 1); /* the sleep let go of the pipe */
+}
+
+/* The number that the command of stream 1 prints first. */
+static int first_number(void)
+{
+    peer_wait(peer_streams[1].len[1] > 0 && strchr(peer_streams[1].bytes[1], '\n'));
+    return atoi(peer_streams[1].bytes[1]);
+}
+
+/* A kill that was sent before the next command begins: a killed process goes without asking. */
+static void expect_death(int pid)
+{
+    long until = peer_now_ms() + PEER_DEADLINE_MS;
+
+    for (uint32_t id = 2; peer_lives(pid); id = id % 100 + 2) {
+        assert_true(peer_now_ms() < until);
+        peer_forget(id);
+        peer_sh(id, ":");
+        peer_output(id, 1);
+        peer_output(id, 2);
+    }
 }
 
 static void test_close_kills(void **state)
 {
     (void)state;
     peer_sh(1, "sleep 1000 & echo $!; wait");
-    peer_wait(peer_streams[1].len[1] > 0 && strchr(peer_streams[1].bytes[1], '\n'));
-    int child = atoi(peer_streams[1].bytes[1]);
+    int child = first_number();
     assert_true(peer_lives(child) && peer_lives(peer_streams[1].pid));
     peer_send(MVM_AGENT_CLOSE, 0, 1, "", 0);
-    /* The kill was sent before the next command begins; a killed process goes without asking. */
-    long until = peer_now_ms() + PEER_DEADLINE_MS;
-    for (uint32_t id = 2; peer_lives(child) || peer_lives(peer_streams[1].pid); id = id % 100 + 2) {
-        assert_true(peer_now_ms() < until);
-        peer_forget(id);
-        peer_sh(id, ":");
-        peer_ended(id);
-    }
+    expect_death(child);
+    expect_death(peer_streams[1].pid);
     assert_false(peer_streams[1].exited || peer_streams[1].failed);
 }
+
+/* ---- the end of the command and those of its outputs --------------------------------------- */
+
+static void test_what_is_left_comes_before_the_exit(void **state)
+{
+    (void)state;
+    peer_sh(1, "echo out; echo err >&2; head -c 20000 /dev/zero");
+    assert_int_equal(peer_ended(1)->status, 0);
+    assert_true(peer_streams[1].whole);
+    assert_int_equal(peer_streams[1].len[1], 20004);
+}
+
+static void test_exit_does_not_wait_for_a_reader(void **state)
+{
+    peer_stream *s = &peer_streams[1];
+
+    (void)state;
+    s->hold = true;
+    peer_sh(1, "head -c 300000 /dev/zero; exit 3"); /* the window, and some for the pipe */
+    assert_int_equal(peer_ended(1)->status, 3);
+    peer_wait(s->eof[2] && s->len[1] == MVM_AGENT_WINDOW);
+    assert_false(s->eof[1]);
+    peer_send_u32(MVM_AGENT_CREDIT, 1, 1, 1000); /* what is left can still be read, bit by bit */
+    peer_wait(s->len[1] == MVM_AGENT_WINDOW + 1000);
+    assert_false(s->eof[1]);
+    peer_send_u32(MVM_AGENT_CREDIT, 1, 1, MVM_AGENT_WINDOW);
+    peer_output(1, 1);
+    assert_int_equal(s->len[1], 300000);
+}
+
+static void test_kill_of_a_command_that_nobody_reads(void **state)
+{
+    (void)state;
+    peer_streams[1].hold = true;
+    peer_sh(1, "head -c 300000 /dev/zero; echo sent >&2; exec yes");
+    peer_wait(peer_streams[1].len[2] == 5 && peer_streams[1].len[1] == MVM_AGENT_WINDOW);
+    peer_send_u32(MVM_AGENT_SIGNAL, 0, 1, SIGKILL);
+    assert_int_equal(peer_ended(1)->signal, SIGKILL);
+    assert_false(peer_streams[1].eof[1]);
+    peer_send_u32(MVM_AGENT_CREDIT, 1, 1, MVM_AGENT_WINDOW); /* the pipe holds less */
+    peer_output(1, 1);
+    assert_true(peer_streams[1].len[1] >= 300000);
+}
+
+static void test_background_child_keeps_its_output(void **state)
+{
+    peer_stream *s = &peer_streams[1];
+
+    (void)state;
+    s->hold = true;
+    peer_sh(1, "echo up; head -c 900000 /dev/zero & exit 5");
+    assert_int_equal(peer_ended(1)->status, 5);
+    peer_wait(s->len[1] == MVM_AGENT_WINDOW);
+    assert_false(s->eof[1] || s->eof[2]);
+    s->hold = false;
+    peer_send_u32(MVM_AGENT_CREDIT, 1, 1, MVM_AGENT_WINDOW);
+    peer_output(1, 1);
+    peer_output(1, 2);
+    assert_int_equal(s->len[1], 3 + 900000);
+}
+
+static void test_signal_after_the_exit(void **state)
+{
+    (void)state;
+    peer_sh(1, "sleep 1000 & echo $!");
+    int child = first_number();
+    assert_int_equal(peer_ended(1)->status, 0);
+    assert_true(peer_lives(child));
+    assert_false(peer_streams[1].eof[1] || peer_streams[1].eof[2]);
+    peer_send_u32(MVM_AGENT_SIGNAL, 0, 1, SIGTERM);
+    peer_output(1, 1);
+    peer_output(1, 2);
+    expect_death(child);
+}
+
+static void test_close_after_the_exit(void **state)
+{
+    (void)state;
+    peer_sh(1, "sleep 1000 & echo $!");
+    int child = first_number();
+    peer_ended(1);
+    assert_true(peer_lives(child));
+    peer_send(MVM_AGENT_CLOSE, 0, 1, "", 0);
+    expect_death(child);
+    assert_false(peer_streams[1].eof[1] || peer_streams[1].eof[2] || peer_streams[1].failed);
+}
+
+static void test_power_is_refused(void **state)
+{
+    (void)state;
+    peer_send(MVM_AGENT_POWER, 0, 0, "\0", 1);
+    assert_int_equal(peer_ended(0)->errnum, EPERM);
+    assert_non_null(strstr(peer_streams[0].text, "power off"));
+    peer_sh(1, "echo goes on");
+    assert_string_equal(peer_output(1, 1), "goes on\n");
+}
+
+/* ---- many ------------------------------------------------------------------------------------ */
 
 static void test_many_at_once(void **state)
 {
@@ -181,6 +294,7 @@ static void test_end_is_told_without_credit(void **state)
     peer_streams[1].hold = true;
     peer_sh(1, "head -c 262144 /dev/zero"); /* just the window */
     assert_int_equal(peer_ended(1)->status, 0);
+    peer_output(1, 1);
     assert_int_equal(peer_streams[1].len[1], MVM_AGENT_WINDOW);
 }
 
@@ -229,7 +343,7 @@ static void test_a_lot_both_ways(void **state)
         sent += n;
     }
     peer_eof(1);
-    peer_ended(1);
+    peer_output(1, 1);
     assert_int_equal(s->len[1], TOTAL);
     for (size_t i = 0; i < TOTAL; i++)
         if (s->bytes[1][i] != block[i % MVM_AGENT_DATA_MAX])
@@ -266,6 +380,13 @@ int main(void)
         TEST(test_script_without_interpreter),
         TEST(test_signal_reaches_the_group),
         TEST(test_close_kills),
+        TEST(test_what_is_left_comes_before_the_exit),
+        TEST(test_exit_does_not_wait_for_a_reader),
+        TEST(test_kill_of_a_command_that_nobody_reads),
+        TEST(test_background_child_keeps_its_output),
+        TEST(test_signal_after_the_exit),
+        TEST(test_close_after_the_exit),
+        TEST(test_power_is_refused),
         TEST(test_many_at_once),
         TEST(test_output_stops_without_credit),
         TEST(test_end_is_told_without_credit),

@@ -433,6 +433,40 @@ static void test_events_in_order_from_the_first(void **state)
     mvm_vm_unref(vm);
 }
 
+static void test_power_that_is_refused(void **state)
+{
+    mvm_vm *vm = vm_up(*state, vm_new(*state));
+    ending first, second;
+    journal j = {0};
+
+    j.sub = mvm_vm_subscribe(vm, "*", note, &j, NULL);
+    assert_int_equal(0, mvm_sim_fail(vm, "stop", 1, "a backup runs", NULL));
+    begin(vm, STOP, &first);
+    assert_int_equal(MVM_STOPPING, mvm_vm_state(vm));
+    begin(vm, STOP, &second);
+    assert_int_equal(MVM_EGUEST, await(*state, &first));
+    assert_int_equal(MVM_EGUEST, await(*state, &second));
+    assert_string_equal("a backup runs", first.err.message);
+    assert_string_equal(mvm_vm_name(vm), first.err.vm);
+    assert_int_equal(MVM_RUNNING, mvm_vm_state(vm));
+    assert_true(mvm_vm_ready(vm));
+    assert_int_equal(0, mvm_sim_fail(vm, "reset", 1, "not now", NULL));
+    assert_int_equal(MVM_EGUEST, verb(*state, vm, REBOOT));
+    assert_int_equal(MVM_RUNNING, mvm_vm_state(vm));
+    journal_is(&j, "state(stopping,running) state(running,stopping) ");
+    /* A kill that comes first is not taken back. */
+    assert_int_equal(0, mvm_sim_fail(vm, "stop", 1, "a backup runs", NULL));
+    begin(vm, STOP, &first);
+    begin(vm, KILL, &second);
+    assert_int_equal(0, await(*state, &second));
+    await(*state, &first);
+    assert_int_equal(MVM_STOPPED, mvm_vm_state(vm));
+    vm_up(*state, vm);
+    assert_int_equal(0, verb(*state, vm, REBOOT));
+    assert_int_equal(0, verb(*state, vm, STOP));
+    mvm_vm_unref(vm);
+}
+
 static void test_kill_while_starting(void **state)
 {
     mvm_vm *vm = vm_new(*state);
@@ -696,6 +730,7 @@ int main(void)
         T(every_wait_can_be_cancelled),
         T(cancelled_stop_of_a_deaf_guest_runs_on),
         T(events_in_order_from_the_first),
+        T(power_that_is_refused),
         T(kill_while_starting),
         T(listener_cancelled_in_mid_delivery),
         T(listener_that_subscribes_hears_what_follows),

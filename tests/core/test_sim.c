@@ -302,6 +302,44 @@ static void test_endless_output_is_bounded_and_starves_nobody(void **state)
     finish(*state, vm);
 }
 
+static void test_end_does_not_wait_for_a_reader(void **state)
+{
+    mvm_vm *vm = vm_up(*state, vm_new(*state, "box"));
+    mvm_process *p = spawn(vm, "head -c 290000 /dev/zero; exit 3", true);
+    ending end;
+    outcome o;
+    size_t len;
+
+    assert_non_null(mvm_process_wait(p, waiter_for(&end, 60), NULL));
+    assert_int_equal(0, await(*state, &end));
+    mvm_stream_peek(mvm_process_stream(p, 1), &len);
+    assert_int_equal(MVM_AGENT_WINDOW, len);
+    assert_false(mvm_stream_eof(mvm_process_stream(p, 1)));
+    collect(*state, p, &o); /* all of it can be read after the end */
+    assert_int_equal(3, o.status);
+    assert_int_equal(290000, mvm__buf_len(&o.out));
+    outcome_free(&o);
+    mvm_process_unref(p);
+
+    p = spawn(vm, "yes", false);
+    pass(*state, 1);
+    assert_int_equal(0, mvm_process_kill(p, 9, NULL));
+    assert_non_null(mvm_process_wait(p, waiter_for(&end, 60), NULL));
+    assert_int_equal(0, await(*state, &end));
+    assert_false(mvm_stream_eof(mvm_process_stream(p, 1)));
+    /* What is still written to it is dropped, and holds nobody up. */
+    MVM_AUTO_FREE char *bytes = mvm__alloc(1u << 20);
+    assert_int_equal(0, mvm_stream_write(mvm_process_stream(p, 0), bytes, 1u << 20, NULL));
+    pass(*state, 1);
+    assert_int_equal(0, mvm_stream_queued(mvm_process_stream(p, 0)));
+    collect(*state, p, &o);
+    assert_int_equal(9, o.signal);
+    assert_true(mvm__buf_len(&o.out) > MVM_AGENT_WINDOW);
+    outcome_free(&o);
+    mvm_process_unref(p);
+    finish(*state, vm);
+}
+
 /* ---- scripting
  * ----------------------------------------------------------------------------------- */
 
@@ -385,8 +423,12 @@ static void test_stop_that_fails(void **state)
     ending end;
 
     assert_int_equal(0, mvm_sim_fail(vm, "stop", 1, "busy", NULL));
+    double before = mvm_loop_now(mvm_lab_loop(*state));
     assert_non_null(mvm_vm_stop(vm, waiter_for(&end, 5), NULL));
-    assert_int_equal(MVM_ETIMEOUT, await(*state, &end));
+    assert_int_equal(MVM_EGUEST, await(*state, &end)); /* the agent says no, at once */
+    assert_string_equal("busy", end.err.message);
+    assert_float_equal(0, mvm_loop_now(mvm_lab_loop(*state)) - before, 0.001);
+    assert_int_equal(MVM_RUNNING, mvm_vm_state(vm));
     assert_non_null(mvm_vm_stop(vm, waiter_for(&end, 5), NULL));
     assert_int_equal(0, await(*state, &end));
     mvm_vm_unref(vm);
@@ -587,6 +629,7 @@ int main(void)
         T(signals),
         T(stdin_is_held_back),
         T(endless_output_is_bounded_and_starves_nobody),
+        T(end_does_not_wait_for_a_reader),
         T(script_answers),
         T(failing_commands_and_files),
         T(agent_that_does_not_come),

@@ -133,7 +133,8 @@ static void on_data(peer_stream *s, const mvm_agent_frame *f)
 {
     size_t keep = MVM_MIN((size_t)f->len, KEEP - s->len[f->channel]);
 
-    assert_false(s->eof[f->channel] || s->exited || s->failed);
+    assert_false(s->eof[f->channel] || s->failed);
+    assert_false(s->exited && s->pid == 0); /* EXIT is the last of a file */
     assert_true(f->channel > 0 && f->len <= MVM_AGENT_DATA_MAX);
     if (!s->bytes[f->channel])
         s->bytes[f->channel] = calloc(1, KEEP + 1);
@@ -147,9 +148,10 @@ static void on_end(peer_stream *s, const mvm_agent_frame *f, mvm_agent_reader *r
 {
     size_t len;
 
-    assert_false(s->exited || s->failed);
+    assert_false(s->failed || (s->exited && f->type == MVM_AGENT_EXIT));
     if (f->type == MVM_AGENT_EXIT) {
         s->exited = true;
+        s->whole = s->eof[1] && s->eof[2];
         s->status = (int)mvm_agent_get_u32(r);
         s->signal = (int)mvm_agent_get_u32(r);
     } else {
@@ -186,6 +188,7 @@ static void on_frame(const mvm_agent_frame *f)
         on_data(s, f);
         break;
     case MVM_AGENT_EOF:
+        assert_false(s->eof[f->channel] || (s->exited && s->pid == 0));
         s->eof[f->channel] = true;
         break;
     case MVM_AGENT_CREDIT:
@@ -243,6 +246,7 @@ const char *peer_output(uint32_t id, int channel)
 {
     peer_stream *s = peer_ended(id);
 
+    peer_wait(s->failed || s->eof[channel]);
     if (s->failed)
         fail_msg("stream %u failed: %s", id, s->text);
     return s->bytes[channel] ? s->bytes[channel] : "";

@@ -25,7 +25,8 @@ typedef struct peer_stream {
     char *bytes[3]; /* by channel; terminated */
     size_t len[3];
     bool eof[3], started, exited, failed;
-    bool hold; /* grant no credit */
+    bool whole; /* both outputs had ended when EXIT came */
+    bool hold;  /* grant no credit */
     int pid, perm, status, signal, errnum;
     uint64_t granted; /* to us, for stdin */
     char text[512];   /* of an ERROR */
@@ -62,11 +63,12 @@ long peer_now_ms(void);
                 fail_msg("the agent is gone, waiting for: %s", #condition);                        \
     } while (0)
 
-peer_stream *peer_ended(uint32_t id);              /* EXIT or ERROR has come */
-const char *peer_output(uint32_t id, int channel); /* all of it; the stream must not fail */
-void peer_forget(uint32_t id);                     /* so that a test can use the number again */
-const char *peer_path(const char *name);           /* in the test's directory */
-size_t peer_entries(void);                         /* of that directory */
-bool peer_lives(int pid);                          /* is there, and no zombie */
+peer_stream *peer_ended(uint32_t id); /* EXIT or ERROR has come */
+/* All of it, once EXIT and its end have come in either order; the stream must not fail. */
+const char *peer_output(uint32_t id, int channel);
+void peer_forget(uint32_t id);           /* so that a test can use the number again */
+const char *peer_path(const char *name); /* in the test's directory */
+size_t peer_entries(void);               /* of that directory */
+bool peer_lives(int pid);                /* is there, and no zombie */
 
 #endif

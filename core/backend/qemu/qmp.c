@@ -66,15 +66,11 @@ static void on_deadline(void *ud)
     finish(p, NULL, &err);
 }
 
+/* Nothing is added meanwhile: a client that is dead or closed takes no command. */
 static void fail_all(mvm__qmp *q, const mvm_err *err)
 {
-    mvm__list now;
-
-    mvm__list_move(&now, &q->pending);
-    for (mvm__link *l; !mvm__list_empty(&now);) {
-        l = now.next;
-        finish(mvm__container_of(l, pending, link), NULL, err);
-    }
+    while (!mvm__list_empty(&q->pending))
+        finish(mvm__container_of(q->pending.next, pending, link), NULL, err);
 }
 
 static void die(mvm__qmp *q, const mvm_err *err)

@@ -186,8 +186,7 @@ void mvm__sim_script_pop(mvm__sim_proc *p);
 const char *mvm__sim_strerror(int error);
 int mvm__sim_signum(const char *word); /* "9", "KILL", "SIGKILL"; -1 */
 
-/* ---- the agent (sim_guest.c) -------------------------------------------------------------------
- */
+/* ---- the agent (sim_guest.c, sim_stream.c) ------------------------------------------- */
 
 void mvm__sim_agent_start(mvm__sim *sim);
 void mvm__sim_agent_stop(mvm__sim *sim, bool report); /* drops every stream; report: port closed */

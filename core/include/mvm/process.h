@@ -27,8 +27,8 @@ typedef struct mvm_exec {
 mvm_process *mvm_vm_spawn(mvm_vm *vm, const mvm_exec *exec, mvm_err *err);
 
 mvm_process *mvm_process_ref(mvm_process *process);
-/* The last one kills (SIGKILL) the command's process group, unless it has ended and its outputs have
- * come to their end: background children that hold an output open are killed too. */
+/* The last one kills (SIGKILL) the command's process group, unless it has ended and its outputs
+ * have come to their end: background children that hold an output open are killed too. */
 void mvm_process_unref(mvm_process *process);
 
 /* 0 stdin (write), 1 stdout, 2 stderr (read). Borrowed. The outputs can be read to their end after
@@ -38,8 +38,8 @@ int mvm_process_pid(const mvm_process *process); /* guest's pid; 0 until known *
 
 /* Until the command itself has ended, whether or not anybody reads its output and whatever its
  * background children do. A command that prints more than 256 KiB and what its pipe holds
- * can't end before somebody reads: read, or close the output to have it dropped. MVM_EAGENT at once when the guest or its
- * agent dies. */
+ * can't end before somebody reads: read, or close the output to have it dropped. MVM_EAGENT at once
+ * when the guest or its agent dies. */
 mvm_wait *mvm_process_wait(mvm_process *process, const mvm_waiter *waiter, mvm_err *err);
 /* After a successful wait: exit status 0..255, or signal > 0 (status is then 128 + signal). */
 void mvm_process_result(const mvm_process *process, int *status, int *signal);
