@@ -131,7 +131,7 @@ void mvm__exec_env(bool init); /* the environment that commands begin with */
 void mvm__exec_limits(void);
 void mvm__open(const mvm_agent_frame *f);
 void mvm__file_end(mvm__stream *s); /* all bytes of a WRITE have come */
-void mvm__power(bool reboot);
+void mvm__power(bool restart);
 
 /* ---- the machine ------------------------------------------------------------------ */
 
