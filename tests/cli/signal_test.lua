@@ -105,7 +105,7 @@ t.case("Ctrl-C while a real machine boots", function()
     if not HAS_QEMU then t.skip "there is no QEMU here" end
     local p = start([[
         local vm <close> = macvm.vm 'x'
-        vm:once('console', function() print 'boots' end)
+        vm:on('state', function(_, new) if new == 'running' then print 'boots' end end)
         vm:start()
         vm:wait('ready', { timeout = 100 })
     ]], "qemu")
