@@ -217,6 +217,16 @@ static void on_drop(mvm_wait *w)
     ++*(int *)w->subject;
 }
 
+static void test_close_runs_what_was_posted(void **state)
+{
+    trace t = {.loop = mvm_loop_new()};
+
+    (void)state;
+    mvm_loop_post(t.loop, defer_more, &t);
+    assert_int_equal(0, mvm_loop_close(t.loop));
+    assert_string_equal("acb", t.text);
+}
+
 static void test_wait_is_decided_once(void **state)
 {
     mvm__list list;
@@ -297,6 +307,7 @@ int main(void)
         TEST(test_post_from_two_threads),
         TEST(test_watches),
         cmocka_unit_test(test_close_counts_what_was_left_open),
+        cmocka_unit_test(test_close_runs_what_was_posted),
         TEST(test_wait_is_decided_once),
         TEST(test_wait_times_out_with_its_cause),
         TEST(test_wait_cancelled),

@@ -36,11 +36,16 @@ static int teardown(void **state)
 
 typedef struct end {
     int calls, status, signum;
+    mvm_loop *loop; /* of who starts another child */
 } end;
 
 static void on_exit_(void *ud, int status, int signum)
 {
-    *(end *)ud = (end){((end *)ud)->calls + 1, status, signum};
+    end *e = ud;
+
+    e->calls++;
+    e->status = status;
+    e->signum = signum;
 }
 
 static void on_late(void *ud)
@@ -330,6 +335,47 @@ static void test_dies_with_its_parent(void **state)
     close(told[0]);
 }
 
+static void spawn_in_vain(void *ud, int status, int signum)
+{
+    const char *const argv[] = {"no-such-program-here", NULL};
+    mvm_err err;
+
+    on_exit_(ud, status, signum);
+    mvm__proc_spec spec = {.argv = argv, .on_exit = on_exit_, .ud = ud};
+    assert_null(mvm__proc_spawn(((end *)ud)->loop, &spec, &err));
+}
+
+/* The callback of the last child may start another, also when that fails. */
+static void test_spawn_fails_in_callback(void **state)
+{
+    end e = {.loop = *state};
+    mvm_err err;
+    mvm__proc_spec spec = {.argv = SH("true"), .on_exit = spawn_in_vain, .ud = &e};
+    mvm__proc *p = mvm__proc_spawn(*state, &spec, &err);
+
+    assert_non_null(p);
+    run_until_end(*state, &e);
+    mvm__proc_free(p);
+    e = (end){0};
+    p = spawn(*state, &e, SH("exit 2"));
+    run_until_end(*state, &e);
+    assert_int_equal(2, e.status);
+    mvm__proc_free(p);
+}
+
+/* A program around us that waits for any child takes ours too: its end is told all the same. */
+static void test_reaped_by_another(void **state)
+{
+    end e = {0};
+    mvm__proc *p = spawn(*state, &e, SH("exit 0"));
+
+    assert_int_equal(mvm__proc_pid(p), waitpid(mvm__proc_pid(p), NULL, 0));
+    run_until_end(*state, &e);
+    assert_int_equal(255, e.status);
+    assert_int_equal(0, mvm__proc_pid(p));
+    mvm__proc_free(p);
+}
+
 static void test_output(void **state)
 {
     char text[8];
@@ -368,6 +414,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stderr_held_by_another, setup, teardown),
         cmocka_unit_test_setup_teardown(test_surroundings, setup, teardown),
         cmocka_unit_test_setup_teardown(test_freed_while_it_runs, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_spawn_fails_in_callback, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reaped_by_another, setup, teardown),
         cmocka_unit_test(test_loop_closed_with_a_child),
         cmocka_unit_test(test_dies_with_its_parent),
         cmocka_unit_test(test_output),

@@ -279,6 +279,33 @@ static void test_close_from_a_handler(void **state)
     assert_string_equal("ONE a:cancelled ", s->trace);
 }
 
+static void on_reply_close(void *ud, const mvm_qmp_value *value, const mvm_err *err)
+{
+    asked *a = ud;
+    scene *s = a->scene;
+
+    on_reply(ud, value, err);
+    mvm__qmp_close(s->qmp);
+    s->qmp = NULL;
+    note(s, "closed", "");
+}
+
+/* Also then no command outlives the call of close. */
+static void test_close_while_commands_fail(void **state)
+{
+    scene *s = *state;
+    asked a = {.scene = s, .name = "a"}, b;
+    mvm_err err;
+
+    assert_int_equal(0, mvm__qmp_call(s->qmp, 10, on_reply_close, &a, &err, "a", NULL));
+    assert_int_equal(0, ask(s, &b, "b"));
+    close(s->peer);
+    s->peer = -1;
+    while (s->trace[0] == '\0')
+        mvm_loop_step(s->loop, false);
+    assert_string_equal("a:io b:cancelled closed ", s->trace);
+}
+
 static void test_no_greeting(void **state)
 {
     scene *s = *state;
@@ -336,6 +363,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_deadline_of_a_command, setup, teardown),
         cmocka_unit_test_setup_teardown(test_close_ends_what_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_close_from_a_handler, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_close_while_commands_fail, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_greeting, setup_silent, teardown),
         cmocka_unit_test_setup_teardown(test_refused_capabilities, setup_silent, teardown),
         cmocka_unit_test_setup_teardown(test_slow_peer, setup, teardown),

@@ -189,6 +189,10 @@ static void test_forwards(void **state)
         {"8080", 80, false},
         {"127.0.0.1:80800", 80, false},
         {"127.0.0.1:80,id=x", 80, false},
+        {"127.0.0.1:010070", 80, false}, /* QEMU would listen on 4152 */
+        {"127.0.0.1:+8080", 80, false},
+        {"127.0.0.1: 8080", 80, false},
+        {"127.0.0.1:", 80, false},
         {"127.0.0.1:8080", 0, false},
         {"127.0.0.1:8080", 65536, false},
         {"sctp:127.0.0.1:1", 1, false},
@@ -235,6 +239,27 @@ static void test_devices(void **state)
     mvm_record_unref(boot);
 }
 
+/* One device of two machines is frozen until both are down. */
+static void test_shared_device(void **state)
+{
+    mvm_record *a = make("vm"), *b = make("vm"), *disk = make("disk");
+    mvm_value path = text("/x");
+    mvm_err err;
+
+    (void)state;
+    assert_int_equal(0, mvm_record_append(a, "devices", disk, &err));
+    assert_int_equal(0, mvm_record_append(b, "devices", disk, &err));
+    mvm__record_freeze(a, true);
+    mvm__record_freeze(b, true);
+    mvm__record_freeze(b, false);
+    assert_int_equal(MVM_ESTATE, mvm_record_set(disk, "path", &path, &err));
+    mvm__record_freeze(a, false);
+    assert_int_equal(0, mvm_record_set(disk, "path", &path, &err));
+    mvm_record_unref(a);
+    mvm_record_unref(b);
+    mvm_record_unref(disk);
+}
+
 static void test_every_schema_is_whole(void **state)
 {
     const mvm_schema *s;
@@ -271,6 +296,7 @@ int main(void)
         cmocka_unit_test(test_paths_of_nested_fields),
         cmocka_unit_test(test_forwards),
         cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_shared_device),
         cmocka_unit_test(test_every_schema_is_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
