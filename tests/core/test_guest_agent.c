@@ -76,7 +76,9 @@ static void test_environment_and_directory(void **state)
 static void test_programs_that_cannot_start(void **state)
 {
     (void)state;
-    peer_exec(1, 0, "", NULL, (const char *const[]){"macvm-no-such-command", NULL});
+    /* A PATH of its own: a directory that can't be searched would make it EACCES. */
+    peer_exec(1, 0, "", (const char *const[]){"PATH=/usr/bin:/bin", NULL},
+              (const char *const[]){"macvm-no-such-command", NULL});
     peer_exec(2, 0, "", NULL, (const char *const[]){"/usr", NULL});
     peer_exec(3, 0, "", NULL, (const char *const[]){"", NULL});
     peer_exec(4, 0, "", (const char *const[]){"PATH=/nonexistent", NULL},
