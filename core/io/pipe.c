@@ -82,9 +82,9 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         arm(p);
         p->ops->writable(p->ud);
     }
-    for (int i = 0; i < CHUNKS_A_TURN && !p->closed && !p->gone && p->reading; i++)
-        if (!(events & UV_READABLE) || !read_chunk(p, CHUNK, &got) || got < CHUNK)
-            break;
+    bool more = events & UV_READABLE;
+    for (int i = 0; i < CHUNKS_A_TURN && more && !p->closed && !p->gone && p->reading; i++)
+        more = read_chunk(p, CHUNK, &got) && got == CHUNK;
     arm(p);
 }
 

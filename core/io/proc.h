@@ -18,8 +18,8 @@
 
 typedef struct mvm__proc mvm__proc;
 
-/* status: 0..255, or -1 when `signum` (> 0) ended it; 255 also when another part of this process has
- * taken its status. Its standard error has been read by then. */
+/* status: 0..255, or -1 when `signum` (> 0) ended it; 255 also when another part of this process
+ * has taken its status. Its standard error has been read by then. */
 typedef void (*mvm__proc_exit_fn)(void *ud, int status, int signum);
 
 typedef struct mvm__proc_spec {

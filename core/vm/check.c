@@ -92,10 +92,9 @@ static int check_readable(const mvm_vm *vm, const char *path, const char *field,
     if (stat(path, &st) != 0)
         return bad_file(vm, path, strerror(errno), err, field);
     if (!S_ISREG(st.st_mode))
-        return bad_file(vm, path,
-                        S_ISDIR(st.st_mode) ? "is a directory, not a file"
-                                            : "is not a regular file",
-                        err, field);
+        return bad_file(
+            vm, path, S_ISDIR(st.st_mode) ? "is a directory, not a file" : "is not a regular file",
+            err, field);
     if (access(path, R_OK) != 0)
         return bad_file(vm, path, strerror(errno), err, field);
     return 0;

@@ -5,7 +5,8 @@
 
 #include "mvm/record.h"
 
-/* A frozen record, and all below it, refuses every change: its machine is up. */
+/* A frozen record, and all below it, refuses every change: its machine is up. Freezing is counted,
+ * as a device may be attached to several machines. */
 void mvm__record_freeze(mvm_record *record, bool frozen);
 /* Reads a text as a value of the field's type (checked and normalised as by set).
  * MVM_ECONFIG without err->field. */
