@@ -180,42 +180,47 @@ $(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(TEST_LIBS)
 
 # ---- what is run -----------------------------------------------------------------
 
+# Several of these in one call come one after the other; the makes that they start build with all
+# jobs (`+` hands those down).
+ifneq ($(filter run test test-slow bench lint check-asan fuzz-smoke,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
 submake = $(MAKE) --no-print-directory
 
 run:
 	@scripts/bootstrap run
-	@$(submake) all
+	+@$(submake) all
 	@scripts/guest/build --agent $(AGENT)
 	@$(BUILD)/macvm run examples/lab.lua
 
 test:
 	@scripts/bootstrap run test
-	@$(submake) tests
+	+@$(submake) tests
 	@scripts/guest/build --agent $(AGENT)
 	@BUILD=$(BUILD) scripts/test $(T)
 
 test-slow:
 	@scripts/bootstrap run test
-	@$(submake) tests
+	+@$(submake) tests
 	@scripts/guest/build --agent $(AGENT)
 	@BUILD=$(BUILD) scripts/test --slow $(T)
 
 check-asan:
 	@scripts/bootstrap run test
-	@$(submake) SAN=1 tests
+	+@$(submake) SAN=1 tests
 	@scripts/guest/build --agent $(AGENT)
 	@BUILD=build/asan scripts/test $(T)
 
 fuzz-smoke:
 	@scripts/bootstrap run test
-	@$(submake) FUZZ=1 fuzzers
+	+@$(submake) FUZZ=1 fuzzers
 	@scripts/fuzz $(or $(SECONDS),10)
 
 fuzzers: $(FUZZERS)
 
 bench:
 	@scripts/bootstrap run
-	@$(submake) all $(BUILD)/bench-probe
+	+@$(submake) all $(BUILD)/bench-probe
 	@scripts/guest/build --agent $(AGENT)
 	@BUILD=$(BUILD) scripts/bench/run
 

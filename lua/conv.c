@@ -286,7 +286,32 @@ bool mvl_record_push(lua_State *L, mvm_record *rec, const char *field)
     return true;
 }
 
-/* ---- options of verbs -------------------------------------------------------------------- */
+/* ---- arguments and options of verbs ------------------------------------------------------- */
+
+static const char *type_or_nil(lua_State *L, int idx)
+{
+    return lua_isnone(L, idx) ? "nil" : luaL_typename(L, idx);
+}
+
+const char *mvl_arg_text(lua_State *L, int idx, const char *what, size_t *len)
+{
+    const char *text = lua_tolstring(L, idx, len);
+
+    if (!text)
+        mvl_failf(L, MVM_ECONFIG, NULL, "%s must be a string, got %s", what, type_or_nil(L, idx));
+    return text;
+}
+
+lua_Integer mvl_arg_integer(lua_State *L, int idx, const char *what)
+{
+    int exact = 0;
+    lua_Integer n = lua_tointegerx(L, idx, &exact);
+
+    if (!exact)
+        mvl_failf(L, MVM_ECONFIG, NULL, "%s must be an integer, got %s", what,
+                  lua_isnumber(L, idx) ? lua_tostring(L, idx) : type_or_nil(L, idx));
+    return n;
+}
 
 static int fail_option(lua_State *L, const char *name, const char *hint, const char *message)
 {

@@ -2,8 +2,8 @@
 /*
  * macvm's own Lua files, embedded in the binary (scripts/embed.lua makes the table), and the
  * searcher that `require` finds them by. With MACVM_STDLIB=DIR they are read from DIR/macvm/...
- * instead, for who works on them. Chunk names are "@macvm/...", so that errors can tell a script's
- * lines from ours.
+ * instead, for who works on them. Chunk names are "=macvm/...", so that errors can tell a script's
+ * lines from ours: those of files begin with "@".
  */
 #include "mvl.h"
 
@@ -38,7 +38,7 @@ static const char *read_source(lua_State *L, void *ud, size_t *len)
 static int load_source(lua_State *L, const char *dir, const mvl_embedded_file *f)
 {
     const char *path = lua_pushfstring(L, "%s/%s", dir, f->path);
-    const char *chunk = lua_pushfstring(L, "@%s", f->path);
+    const char *chunk = lua_pushfstring(L, "=%s", f->path);
     source s = {.file = fopen(path, "rb")};
 
     if (!s.file)
@@ -79,7 +79,7 @@ static int searcher(lua_State *L)
     if (dir && dir[0])
         status = load_source(L, dir, f);
     else
-        status = luaL_loadbufferx(L, f->data, f->len, lua_pushfstring(L, "@%s", f->path), "t");
+        status = luaL_loadbufferx(L, f->data, f->len, lua_pushfstring(L, "=%s", f->path), "t");
     if (status != LUA_OK)
         return lua_error(L);
     lua_pushstring(L, f->path);

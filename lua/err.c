@@ -5,6 +5,7 @@
  */
 #include "mvl.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +17,7 @@ static void push_where(lua_State *L, int level)
 
     for (; level > 0 && lua_getstack(L, level, &ar); level++) {
         lua_getinfo(L, "Sl", &ar);
-        if (ar.currentline > 0 && strncmp(ar.source, "@macvm/", 7) != 0) {
+        if (ar.currentline > 0 && strncmp(ar.source, "=macvm/", 7) != 0) {
             lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
             return;
         }
@@ -72,6 +73,18 @@ int mvl_failf(lua_State *L, int code, const char *hint, const char *fmt, ...)
     return mvl_fail(L, &err);
 }
 
+void mvl_place_error(lua_State *L)
+{
+    if (!mvl_is_error(L, -1, NULL))
+        return;
+    lua_pushliteral(L, "where");
+    if (lua_rawget(L, -2) == LUA_TNIL) {
+        push_where(L, 1);
+        lua_setfield(L, -3, "where");
+    }
+    lua_pop(L, 1);
+}
+
 int mvl_fail_plan(lua_State *L)
 {
     mvm_err err;
@@ -111,6 +124,19 @@ static void add_part(lua_State *L, luaL_Buffer *b, const char *key)
     }
 }
 
+/* Replaces the text on top of the stack by one without control characters. */
+static void one_line(lua_State *L)
+{
+    size_t len;
+    const char *text = lua_tolstring(L, -1, &len);
+    luaL_Buffer b;
+    char *line = luaL_buffinitsize(L, &b, len);
+
+    for (size_t i = 0; i < len; i++)
+        line[i] = iscntrl((unsigned char)text[i]) ? '?' : text[i];
+    luaL_pushresultsize(&b, len);
+}
+
 static int error_tostring(lua_State *L)
 {
     luaL_Buffer b;
@@ -133,6 +159,7 @@ static int error_tostring(lua_State *L)
         lua_pop(L, 1);
     }
     luaL_pushresult(&b);
+    one_line(L);
     return 1;
 }
 

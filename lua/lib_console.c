@@ -25,7 +25,7 @@ static mvm_console *check_console(lua_State *L, int idx)
     mvl_console *c = mvl_check(L, idx, &mvl_console_class);
 
     if (!c->vm)
-        luaL_error(L, "this console is closed");
+        mvl_failf(L, MVM_ESTATE, NULL, "this console is closed");
     return mvm_vm_console(c->vm);
 }
 
@@ -38,15 +38,17 @@ void mvl_push_console(lua_State *L, mvm_vm *vm)
 
 static uint64_t opt_position(lua_State *L, int idx)
 {
-    lua_Integer pos = luaL_optinteger(L, idx, 0);
+    lua_Integer pos = lua_isnoneornil(L, idx) ? 0 : mvl_arg_integer(L, idx, "the position");
 
-    luaL_argcheck(L, pos >= 0, idx, "a position is not negative");
+    if (pos < 0)
+        mvl_failf(L, MVM_ECONFIG, NULL, "the position must not be negative");
     return (uint64_t)pos;
 }
 
-/// console:text(from?: integer) -> string, integer
-/// What the machine printed, from a position on (0: all that is kept, the last MiB). The second
-/// result is where the text begins: later than `from` when older text was dropped.
+/// console:text(from?: integer) -> string, integer|nil
+/// What the machine printed: all that is kept, the last MiB. With a position, only what came from
+/// there on, and as the second result where the text begins: later than `from` when older text was
+/// dropped.
 static int console_text(lua_State *L)
 {
     mvm_console *console = check_console(L, 1);
@@ -54,7 +56,10 @@ static int console_text(lua_State *L)
     size_t len = 0;
     const char *text = mvm_console_text(console, &pos, &len);
 
+    lua_settop(L, 2);
     lua_pushlstring(L, text, len);
+    if (lua_isnil(L, 2))
+        return 1;
     lua_pushinteger(L, (lua_Integer)pos);
     return 2;
 }
@@ -73,7 +78,6 @@ static int console_position(lua_State *L)
 static int console_wait(lua_State *L)
 {
     mvm_console *console = check_console(L, 1);
-    luaL_checkinteger(L, 2);
     uint64_t pos = opt_position(L, 2);
     double timeout = mvl_opt_timeout(L, 3, -1, NULL);
 
@@ -90,7 +94,7 @@ static int console_send(lua_State *L)
 {
     mvm_console *console = check_console(L, 1);
     size_t len;
-    const char *text = luaL_checklstring(L, 2, &len);
+    const char *text = mvl_arg_text(L, 2, "the text to type", &len);
     mvm_err err;
 
     if (!mvl_of(L)->checking && mvm_console_send(console, text, len, &err) != 0)

@@ -25,12 +25,15 @@ static mvm_record *opened(lua_State *L, int idx, const mvl_class *class)
     mvl_device *d = mvl_check(L, idx, class);
 
     if (!d->rec)
-        luaL_error(L, "this %s is closed", class->name);
+        mvl_failf(L, MVM_ESTATE, NULL, "this %s is closed", class->name);
     return d->rec;
 }
 
 mvm_record *mvl_check_device(lua_State *L, int idx)
 {
+    if (!luaL_testudata(L, idx, mvl_device_class.tname))
+        mvl_failf(L, MVM_ECONFIG, "such as macvm.net {}", "expected a device, got %s",
+                  lua_isnone(L, idx) ? "nil" : luaL_typename(L, idx));
     return opened(L, idx, &mvl_device_class);
 }
 

@@ -199,7 +199,7 @@ static void on_event(void *ud, mvm_vm *vm, const mvm_event *event)
 int mvl_vm_on(lua_State *L)
 {
     mvm_vm *vm = mvl_check_vm(L, 1);
-    const char *event = luaL_checkstring(L, 2);
+    const char *event = mvl_arg_text(L, 2, "the event", NULL);
     mvm_err err;
 
     mvl_check_callable(L, 3, "a handler");

@@ -34,7 +34,7 @@ static mvl_file *check_file(lua_State *L, int idx)
 static const char *check_path(lua_State *L, int idx)
 {
     size_t len;
-    const char *path = luaL_checklstring(L, idx, &len);
+    const char *path = mvl_arg_text(L, idx, "the path", &len);
 
     if (len == 0 || strlen(path) != len)
         mvl_failf(L, MVM_ECONFIG, NULL, "\"%s\" is no path", path);

@@ -24,6 +24,20 @@ static bool plan(lua_State *L, bool start)
 
 typedef mvm_wait *(*verb_fn)(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err);
 
+/* Once a machine is down, whoever listens is told before the caller goes on, and nothing but the
+ * caller keeps it: a new machine may have its name. */
+static int settle(lua_State *L, const mvm_err *err)
+{
+    mvl_vm *self = mvl_check_vm_box(L, 1);
+
+    if (err)
+        return mvl_fail(L, err);
+    lua_settop(L, 1);
+    if (self->untold && !mvm_vm_up(self->vm))
+        return settle(L, mvl_turn(L, settle));
+    return 1;
+}
+
 static int verb(lua_State *L, verb_fn begin, double timeout)
 {
     mvl_vm *self = mvl_check_vm_box(L, 1);
@@ -33,9 +47,11 @@ static int verb(lua_State *L, verb_fn begin, double timeout)
         return 1;
     mvl_wait *w = mvl_wait_begin(L, timeout);
     w->core = begin(self->vm, &w->waiter, &w->err);
-    if (mvm_vm_up(self->vm))
+    if (mvm_vm_up(self->vm)) {
         mvl_obj_pin(self, true); /* until it is down */
-    return mvl_then_self(L, mvl_await(L, w, mvl_then_self));
+        self->untold = true;
+    }
+    return settle(L, mvl_await(L, w, settle));
 }
 
 /// vm:start(opts?: {timeout?: number}) -> vm
@@ -91,7 +107,7 @@ static int vm_kill(lua_State *L)
 static int vm_wait(lua_State *L)
 {
     mvl_vm *self = mvl_check_vm_box(L, 1);
-    const char *what = luaL_checkstring(L, 2);
+    const char *what = mvl_arg_text(L, 2, "what to wait for", NULL);
     int state = mvm_state_parse(what);
 
     if (state < 0 && strcmp(what, "ready") != 0) {
@@ -116,9 +132,8 @@ static int vm_wait(lua_State *L)
 
 static int close_killed(lua_State *L, const mvm_err *err)
 {
-    (void)L;
     (void)err;
-    return 0;
+    return settle(L, NULL);
 }
 
 static int close_stopped(lua_State *L, const mvm_err *err)
@@ -126,7 +141,7 @@ static int close_stopped(lua_State *L, const mvm_err *err)
     mvl_vm *self = mvl_check_vm_box(L, 1);
 
     if (!err || !mvm_vm_up(self->vm))
-        return 0;
+        return settle(L, NULL);
     mvl_wait *w = mvl_wait_closing(L, 10);
     w->core = mvm_vm_kill(self->vm, &w->waiter, &w->err);
     return close_killed(L, mvl_await(L, w, close_killed));
@@ -161,7 +176,7 @@ int mvl_vm_close(lua_State *L)
 {
     mvl_vm *self = mvl_check(L, 1, &mvl_vm_class);
 
-    if (!self->vm || !mvm_vm_up(self->vm))
+    if (!self->vm || (!mvm_vm_up(self->vm) && !self->untold))
         return 0;
     lua_settop(L, 1);
     if (!mvl_can_wait(L)) {
@@ -170,6 +185,8 @@ int mvl_vm_close(lua_State *L)
         mvm_vm_kill(self->vm, &nobody, &err);
         return 0;
     }
+    if (!mvm_vm_up(self->vm))
+        return settle(L, NULL);
     mvl_wait *w = mvl_wait_closing(L, 10);
     if (worth_asking(self->vm))
         w->core = mvm_vm_stop(self->vm, &w->waiter, &w->err);

@@ -19,7 +19,7 @@ typedef struct mvl_process {
 
 enum { PROCESS_NUV = 3 };   /* stdin, stdout, stderr */
 enum { WORDS_MAX = 60000 }; /* of a command and of an environment */
-enum { SIGNAL_TERM = 15 };
+enum { SIGNAL_TERM = 15, SIGNAL_MAX = 64 };
 
 static void process_release(void *box)
 {
@@ -187,7 +187,8 @@ static int wait_then(lua_State *L, const mvm_err *err)
 }
 
 /// process:wait(opts?: {timeout?: number}) -> integer, integer|nil
-/// Waits until it has ended (without a deadline unless a timeout is given). Returns its exit
+/// Waits until it has ended (without a deadline unless a timeout is given); its outputs may still be
+/// read, and stay open while background children hold them. Returns its exit
 /// status, or 128 + signal and the signal that killed it. Raises `guest` when it could not be
 /// started, `agent` when the guest or its agent dies.
 static int process_wait(lua_State *L)
@@ -213,9 +214,14 @@ static int signal_number(lua_State *L, int idx)
 
     if (lua_isnoneornil(L, idx))
         return SIGNAL_TERM;
-    if (lua_type(L, idx) == LUA_TNUMBER)
-        return (int)luaL_checkinteger(L, idx);
-    const char *name = luaL_checkstring(L, idx);
+    if (lua_type(L, idx) == LUA_TNUMBER) {
+        lua_Integer number = mvl_arg_integer(L, idx, "a signal");
+        if (number < 1 || number > SIGNAL_MAX)
+            mvl_failf(L, MVM_ECONFIG, NULL, "%lld is no signal (1 to %d)", (long long)number,
+                      SIGNAL_MAX);
+        return (int)number;
+    }
+    const char *name = mvl_arg_text(L, idx, "a signal", NULL);
     const char *plain = strncmp(name, "SIG", 3) == 0 ? name + 3 : name;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(names[i].name, plain) == 0)
@@ -226,15 +232,15 @@ static int signal_number(lua_State *L, int idx)
 }
 
 /// process:kill(signal?: string|integer) -> process
-/// Sends a signal to the process and its children, `"TERM"` when none is given. One that has ended
-/// is left alone.
+/// Sends a signal to the process and its children, `"TERM"` when none is given. After its end it
+/// goes to the children that still hold an output open, or to nobody.
 static int process_kill(lua_State *L)
 {
     mvl_process *p = check_process(L, 1);
     int signum = signal_number(L, 2);
     mvm_err err;
 
-    if (!mvm_process_ended(p->process) && mvm_process_kill(p->process, signum, &err) != 0)
+    if (mvm_process_kill(p->process, signum, &err) != 0 && !mvm_process_ended(p->process))
         return mvl_fail(L, &err);
     lua_settop(L, 1);
     return 1;

@@ -16,7 +16,8 @@ typedef struct question {
 
 static const char *reply_text(lua_State *L, int reply, const char *key, size_t *len)
 {
-    int type = lua_getfield(L, reply, key);
+    lua_pushstring(L, key);
+    int type = lua_rawget(L, reply);
 
     if (type != LUA_TNIL && type != LUA_TSTRING)
         luaL_error(L, "sim script: '%s' must be a string", key);

@@ -2,10 +2,12 @@
 /*
  * Streams: the class "stream". Reading takes what has arrived and waits for more; the pieces of a
  * read that spans several waits are kept in a table on the verb's own stack, so that they survive
- * its suspension. The box keeps what the stream belongs to (a process, a file) alive.
+ * its suspension; those of a read that failed (a deadline, say) are what the next one begins with.
+ * The box keeps what the stream belongs to (a process, a file) alive.
  */
 #include "mvl.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "mvm/loop.h"
@@ -16,6 +18,7 @@ typedef struct mvl_stream {
     bool input; /* a standard input: close means its end, after what is queued */
 } mvl_stream;
 
+enum { STREAM_UV_OWNER = 1, STREAM_UV_KEPT, STREAM_NUV = STREAM_UV_KEPT };
 enum { LINE_LIMIT = 16 << 20, ALL_LIMIT = 1 << 30, SLICE = 65536 };
 
 static void stream_release(void *box)
@@ -42,7 +45,7 @@ void mvl_push_stream(lua_State *L, mvm_stream *stream, int owner, bool input)
     s->stream = mvm_stream_ref(stream);
     s->input = input;
     lua_pushvalue(L, owner);
-    lua_setiuservalue(L, -2, 1);
+    lua_setiuservalue(L, -2, STREAM_UV_OWNER);
 }
 
 /* Makes a deadline of the timeout among the options at idx, and pushes it; nil: none. */
@@ -61,7 +64,7 @@ static double time_left(lua_State *L, int deadline)
     if (lua_isnil(L, deadline))
         return -1;
     double left = lua_tonumber(L, deadline) - mvm_loop_now(mvl_of(L)->loop);
-    return left > 0 ? left : 0;
+    return left > 0 ? ceil(left * 1000) / 1000 : 0; /* a round figure for the error's text */
 }
 
 /* ---- reading ---------------------------------------------------------------------------- */
@@ -74,6 +77,33 @@ typedef struct portion {
     size_t chop; /* of them at the end, not to be given to the caller */
     bool enough; /* the read is satisfied by them */
 } portion;
+
+/* What comes next: the pieces of a read that failed, then what has arrived since. */
+static const char *peek(lua_State *L, const mvm_stream *stream, size_t *len, bool *kept)
+{
+    *kept = lua_getiuservalue(L, R_STREAM, STREAM_UV_KEPT) == LUA_TSTRING;
+    const char *data = *kept ? lua_tolstring(L, -1, len) : mvm_stream_peek(stream, len);
+    lua_pop(L, 1); /* the box holds it */
+    return data;
+}
+
+static void consume(lua_State *L, mvm_stream *stream, size_t take, bool kept)
+{
+    size_t len;
+
+    if (!kept) {
+        mvm_stream_consume(stream, take);
+        return;
+    }
+    lua_getiuservalue(L, R_STREAM, STREAM_UV_KEPT);
+    const char *data = lua_tolstring(L, -1, &len);
+    if (take < len)
+        lua_pushlstring(L, data + take, len - take);
+    else
+        lua_pushnil(L);
+    lua_setiuservalue(L, R_STREAM, STREAM_UV_KEPT);
+    lua_pop(L, 1);
+}
 
 static portion choose(lua_State *L, const char *data, size_t len)
 {
@@ -88,13 +118,26 @@ static portion choose(lua_State *L, const char *data, size_t len)
     return (portion){(size_t)(end - data) + 1, format == 'l', true};
 }
 
+static int finish(lua_State *L, bool end);
+
+/* The read fails: what it took is there for the next one. */
+static void keep_pieces(lua_State *L)
+{
+    if (lua_isnil(L, R_PIECES))
+        return;
+    finish(L, true);
+    lua_setiuservalue(L, R_STREAM, STREAM_UV_KEPT);
+}
+
 static void add_piece(lua_State *L, const char *data, size_t len)
 {
     lua_Integer held = lua_tointeger(L, R_HELD) + (lua_Integer)len;
 
-    if (held > lua_tointeger(L, R_LIMIT))
+    if (held > lua_tointeger(L, R_LIMIT)) {
+        keep_pieces(L);
         mvl_failf(L, MVM_EGUEST, "read in pieces, or with a larger `limit`",
                   "more than %lld bytes came for one read", (long long)lua_tointeger(L, R_LIMIT));
+    }
     if (lua_isnil(L, R_PIECES)) {
         lua_newtable(L);
         lua_replace(L, R_PIECES);
@@ -137,23 +180,31 @@ static int read_on(lua_State *L, const mvm_err *err)
     for (;;) {
         mvm_stream *stream = check_stream(L, R_STREAM);
         size_t len = 0;
-        if (err)
+        bool kept;
+        if (err) {
+            keep_pieces(L);
             return mvl_fail(L, err);
-        const char *data = mvm_stream_peek(stream, &len);
+        }
+        const char *data = peek(L, stream, &len, &kept);
         portion p = choose(L, data, len);
+        bool last = !kept && mvm_stream_eof(stream);
         if (p.enough && lua_isnil(L, R_PIECES)) { /* the usual case: all of it is here */
-            if (p.take == 0 && mvm_stream_eof(stream))
+            if (len == 0 && last)
                 return finish(L, true);
             lua_pushlstring(L, data, p.take - p.chop);
-            mvm_stream_consume(stream, p.take);
+            consume(L, stream, p.take, kept);
             return 1;
         }
+        if (!p.enough && !last)
+            mvl_wait_begin(L, 0); /* where that raises, nothing is taken yet */
         if (p.take > 0) {
             add_piece(L, data, p.take - p.chop);
-            mvm_stream_consume(stream, p.take);
+            consume(L, stream, p.take, kept);
         }
-        if (p.enough || mvm_stream_eof(stream))
+        if (p.enough || last)
             return finish(L, !p.enough);
+        if (kept)
+            continue;
         double left = time_left(L, R_DEADLINE);
         mvl_wait *w = mvl_wait_begin(L, left);
         w->core = mvm_stream_wait_readable(stream, &w->waiter, &w->err);
@@ -164,12 +215,13 @@ static int read_on(lua_State *L, const mvm_err *err)
 static void check_format(lua_State *L, int idx)
 {
     if (lua_type(L, idx) == LUA_TNUMBER) {
-        if (luaL_checkinteger(L, idx) < 0)
+        if (mvl_arg_integer(L, idx, "the number of bytes") < 0)
             mvl_failf(L, MVM_ECONFIG, NULL, "can't read %lld bytes",
                       (long long)lua_tointeger(L, idx));
         return;
     }
-    const char *format = luaL_optstring(L, idx, "l");
+    const char *format =
+        lua_isnoneornil(L, idx) ? "l" : mvl_arg_text(L, idx, "the read format", NULL);
     if (strlen(format) != 1 || !strchr("lLa", format[0]))
         mvl_failf(L, MVM_ECONFIG, "\"l\", \"L\", \"a\" or a number of bytes",
                   "there is no read format \"%s\"", format);
@@ -201,7 +253,8 @@ static int read_begin(lua_State *L)
 /// A line without its newline (`"l"`, the default) or with it (`"L"`), everything up to the end
 /// (`"a"`), or that many bytes, fewer only before the end. At the end: nil, and `""` for `"a"`.
 /// Waits without a deadline unless a timeout is given: the stream ends when its process or machine
-/// does, and with an `agent` error when the agent is lost. More than `limit` bytes for one read, 16
+/// does, and with an `agent` error when the agent is lost. What a read that failed had taken is
+/// there for the next one. More than `limit` bytes for one read, 16
 /// MiB for a line and 1 GiB else when left out, are a `guest` error.
 static int stream_read(lua_State *L)
 {
@@ -265,7 +318,7 @@ static int write_on(lua_State *L, const mvm_err *err)
 static int stream_write(lua_State *L)
 {
     check_stream(L, 1);
-    luaL_checkstring(L, 2);
+    mvl_arg_text(L, 2, "what is written", NULL);
     lua_settop(L, 3);
     push_deadline(L, 3, NULL);
     lua_replace(L, W_DEADLINE);
@@ -297,7 +350,7 @@ static int stream_close(lua_State *L)
         mvm_stream_close(s->stream);
     stream_release(s);
     lua_pushnil(L);
-    lua_setiuservalue(L, 1, 1);
+    lua_setiuservalue(L, 1, STREAM_UV_OWNER);
     return 0;
 }
 
@@ -318,7 +371,7 @@ const mvl_class mvl_stream_class = {
     .name = "stream",
     .tname = "macvm.stream",
     .size = sizeof(mvl_stream),
-    .nuv = 1,
+    .nuv = STREAM_NUV,
     .release = stream_release,
     .methods = stream_methods,
     .tostring = stream_tostring,

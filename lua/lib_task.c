@@ -144,9 +144,11 @@ const mvl_class mvl_task_class = {
 /// Blocks this task for so long. In a plan it returns at once.
 static int core_sleep(lua_State *L)
 {
-    double seconds = luaL_checknumber(L, 1);
-
-    luaL_argcheck(L, seconds >= 0, 1, "seconds must not be negative");
+    lua_settop(L, 1);
+    double seconds = lua_tonumber(L, 1);
+    if (!lua_isnumber(L, 1) || !(seconds >= 0))
+        mvl_failf(L, MVM_ECONFIG, "seconds, such as 0.5", "can't sleep for %s",
+                  luaL_tolstring(L, 1, NULL));
     lua_settop(L, 0);
     return mvl_of(L)->checking ? 0 : mvl_sleep(L, seconds);
 }

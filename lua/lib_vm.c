@@ -31,7 +31,7 @@ mvl_vm *mvl_check_vm_box(lua_State *L, int idx)
     mvl_vm *self = mvl_check(L, idx, &mvl_vm_class);
 
     if (!self->vm)
-        luaL_error(L, "this vm is closed");
+        mvl_failf(L, MVM_ESTATE, NULL, "this vm is closed");
     return self;
 }
 
@@ -46,8 +46,10 @@ static void unpin(void *ud)
     mvl_vm *self = ud;
 
     self->unpinning = false;
-    if (self->obj.ctx->lab && self->vm && !mvm_vm_up(self->vm))
-        mvl_obj_pin(self, false);
+    if (!self->obj.ctx->lab || !self->vm || mvm_vm_up(self->vm))
+        return;
+    mvl_obj_pin(self, false);
+    self->untold = false;
 }
 
 static void on_state(void *ud, mvm_vm *vm, const mvm_event *event)
@@ -59,6 +61,7 @@ static void on_state(void *ud, mvm_vm *vm, const mvm_event *event)
     if (!ctx->lab)
         return;
     mvl_obj_pin(self, true);
+    self->untold = !ctx->checking;
     if (!mvm_vm_up(vm) && !self->unpinning && !ctx->checking) {
         self->unpinning = true;
         mvm_loop_defer(ctx->loop, unpin, self);
@@ -201,7 +204,7 @@ static int vm_can(lua_State *L)
 {
     mvl_vm *self = mvl_check_vm_box(L, 1);
     const char *reason = NULL;
-    bool can = mvm_vm_can(self->vm, luaL_checkstring(L, 2), &reason);
+    bool can = mvm_vm_can(self->vm, mvl_arg_text(L, 2, "the ability", NULL), &reason);
 
     lua_pushboolean(L, can);
     if (can)
@@ -329,21 +332,33 @@ static int vm_index(lua_State *L)
            mvl_record_push(L, mvm_vm_config(self->vm), key);
 }
 
-static int vm_newindex(lua_State *L)
+static int fail_set(lua_State *L, const mvl_vm *self, const char *key, const char *why,
+                    const char *hint)
 {
-    mvl_vm *self = mvl_check_vm_box(L, 1);
-    const char *key = luaL_checkstring(L, 2);
     mvm_err err;
 
-    if (strcmp(key, "name") == 0 || strcmp(key, "devices") == 0) {
-        bool name = key[0] == 'n';
-        mvm_fail(&err, MVM_ECONFIG, name ? "a machine keeps its name" : "can't be replaced");
-        mvm_err_field(&err, "%s", key);
-        if (!name)
-            mvm_err_hint(&err, "vm:attach(device) adds one");
-        mvm_err_vm(&err, mvm_vm_name(self->vm));
-        return mvl_fail(L, &err);
-    }
+    mvm_fail(&err, MVM_ECONFIG, "%s", why);
+    mvm_err_field(&err, "%s", key);
+    if (hint)
+        mvm_err_hint(&err, "%s", hint);
+    mvm_err_vm(&err, mvm_vm_name(self->vm));
+    return mvl_fail(L, &err);
+}
+
+static int vm_newindex(lua_State *L)
+{
+    static const char *const read_only[] = {"state",    "up",      "ready", "console",
+                                            "timeline", "planned", NULL};
+    mvl_vm *self = mvl_check_vm_box(L, 1);
+    const char *key = luaL_checkstring(L, 2);
+
+    if (strcmp(key, "name") == 0)
+        return fail_set(L, self, key, "a machine keeps its name", NULL);
+    if (strcmp(key, "devices") == 0)
+        return fail_set(L, self, key, "can't be replaced", "vm:attach(device) adds one");
+    for (const char *const *p = read_only; *p; p++)
+        if (strcmp(key, *p) == 0)
+            return fail_set(L, self, key, "can only be read", NULL);
     mvl_record_set(L, mvm_vm_config(self->vm), "", key, 3, 1);
     return 0;
 }

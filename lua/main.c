@@ -6,8 +6,10 @@
 #include "mvl.h"
 
 #include <lualib.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static const char main_key; /* registry: the first task */
 
@@ -54,9 +56,23 @@ static int outcome(lua_State *L)
     return 1;
 }
 
+/* A closed standard stream would give its number to the next thing that is opened. */
+static void fill_standard_streams(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
     int status = 1;
+
+    fill_standard_streams();
     lua_State *L = luaL_newstate();
 
     if (!L)

@@ -126,6 +126,8 @@ int mvl_task_outcome(lua_State *L, mvl_task *task);
 /* Raises unless the value can be called. */
 void mvl_check_callable(lua_State *L, int idx, const char *who);
 int mvl_sleep(lua_State *L, double seconds);
+/* Lets the loop turn once; is not cancelled. */
+const mvm_err *mvl_turn(lua_State *L, mvl_then then);
 /* Waits until it has ended. */
 const mvm_err *mvl_task_await(lua_State *L, mvl_task *task, double timeout, mvl_then then);
 /* Arms a wait for the end of a task that has not ended. */
@@ -238,6 +240,9 @@ int mvl_fail_at(lua_State *L, const mvm_err *err, int level);
 /* hint may be NULL. */
 int mvl_failf(lua_State *L, int code, const char *hint, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* The error on top of the stack, if it is ours and has no place (it was raised where no script's
+ * function is, in a task of macvm's own), gets the caller's. */
+void mvl_place_error(lua_State *L);
 /* What a plan can't know raises this: `cancelled`, with plan = true. */
 int mvl_fail_plan(lua_State *L);
 bool mvl_is_error(lua_State *L, int idx, const char *code);
@@ -257,6 +262,9 @@ void mvl_record_fill(lua_State *L, mvm_record *rec, const char *path, int idx, c
 /* Pushes a field, nil for one that is not set. Returns false (nothing pushed): no such field. */
 bool mvl_record_push(lua_State *L, mvm_record *rec, const char *field);
 
+/* The text (or number) and the integer at idx; others raise `config`, which calls them `what`. */
+const char *mvl_arg_text(lua_State *L, int idx, const char *what, size_t *len);
+lua_Integer mvl_arg_integer(lua_State *L, int idx, const char *what);
 /* The options at idx (a table or nothing): a timeout in seconds, and, where `extra` is given, one
  * more field that the caller reads itself. Unknown keys are errors. -1: no deadline. */
 double mvl_opt_timeout(lua_State *L, int idx, double fallback, const char *extra);
@@ -269,6 +277,7 @@ typedef struct mvl_vm {
     mvm_vm *vm;
     mvm_sub *watch; /* our own listener of "state" */
     bool unpinning; /* a deferred unpin is on its way */
+    bool untold;    /* it was up, and not everybody has been told that it is down */
     bool planned;   /* check mode: its start was asked */
 } mvl_vm;
 
@@ -311,8 +320,6 @@ int luaopen_macvm(lua_State *L);
 int mvl_open_repl(lua_State *L);
 /* Adds the searcher of the embedded Lua files to package.searchers. */
 void mvl_open_embedded(lua_State *L);
-/* Pushes core.repl (repl.c). */
-int mvl_open_repl(lua_State *L);
 
 typedef struct mvl_embedded_file {
     const char *name; /* "macvm.cli.run" */

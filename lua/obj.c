@@ -161,7 +161,7 @@ void *mvl_check(lua_State *L, int idx, const mvl_class *class)
     mvl_obj **ref = luaL_checkudata(L, idx, class->tname);
 
     if (!*ref || !is_open(L))
-        luaL_error(L, "this %s is closed", class->name);
+        mvl_failf(L, MVM_ESTATE, NULL, "this %s is closed", class->name);
     return *ref;
 }
 

@@ -59,12 +59,13 @@ static bool wake_machine_wait(mvl_wait *w)
     return true;
 }
 
-/* Does following the joins from this wait lead back to it, within so many steps? */
+/* Does following the joins from this wait lead back to it, within so many steps? One of them with
+ * a deadline opens the circle. */
 static bool in_circle(const mvl_wait *w, size_t steps)
 {
     const mvl_task *t = w->target;
 
-    for (; t && t->wait.armed && steps > 0; steps--, t = t->wait.target) {
+    for (; t && t->wait.armed && !t->wait.timer && steps > 0; steps--, t = t->wait.target) {
         if (&t->wait == w)
             return true;
     }

@@ -262,7 +262,7 @@ static void run(void *ud)
         return; /* the state is being closed, or the task was garbage */
     lua_pop(ctx->L, 1);
     assert(t->state == MVL_NEW || t->state == MVL_READY || t->state == MVL_WAITING);
-    if (t->state == MVL_NEW && t->cancel) {
+    if (t->state == MVL_NEW && t->cancel && !t->service) {
         lua_settop(co, 0);
         t->obedient = true;
         end(t, true, 0);
@@ -404,7 +404,7 @@ int mvl_task_outcome(lua_State *L, mvl_task *t)
 
     if (!t->co || (t->state == MVL_CANCELLED && n == 0))
         return mvl_failf(L, MVM_ECANCELLED, NULL, "the task was cancelled");
-    luaL_checkstack(L, n + 1, "too many results");
+    luaL_checkstack(L, n + 6, "too many results");
     if (!lua_checkstack(t->co, 1))
         return luaL_error(L, "not enough memory");
     for (int i = 1; i <= n; i++) {
@@ -412,7 +412,10 @@ int mvl_task_outcome(lua_State *L, mvl_task *t)
         lua_xmove(t->co, L, 1);
     }
     t->joined = true;
-    return t->state == MVL_DONE ? n : lua_error(L);
+    if (t->state == MVL_DONE)
+        return n;
+    mvl_place_error(L);
+    return lua_error(L);
 }
 
 static int slept(lua_State *L, const mvm_err *err)
@@ -433,6 +436,14 @@ void mvl_task_release(void *box)
     t->wait.timer = NULL;
     if (t->wait.core)
         mvm_wait_cancel(t->wait.core);
+}
+
+const mvm_err *mvl_turn(lua_State *L, mvl_then then)
+{
+    mvl_wait *w = mvl_wait_closing(L, 0);
+
+    w->timer = mvm_timer_start(w->ctx->loop, 0, timer_fired, w);
+    return mvl_await(L, w, then);
 }
 
 int mvl_sleep(lua_State *L, double seconds)

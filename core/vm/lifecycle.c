@@ -105,7 +105,8 @@ static mvm_wait *wait_done(mvm_vm *vm, const mvm_waiter *waiter)
 
 static int wrong_state(const mvm_vm *vm, mvm_err *err, const char *verb)
 {
-    mvm__vm_fail(vm, err, MVM_ESTATE, "can't %s: the machine is %s", verb, g_words[vm->state]);
+    mvm__vm_fail(vm, err, MVM_ESTATE, "can't %s: the machine is %s", verb,
+                 vm->resetting ? "being reset" : g_words[vm->state]);
     if (!mvm_vm_up(vm))
         mvm_err_hint(err, "start it first");
     else if (vm->state == MVM_PAUSED)
@@ -122,6 +123,13 @@ mvm_wait *mvm_vm_wait_state(mvm_vm *vm, mvm_state state, const mvm_waiter *waite
         return NULL;
     }
     return wait_new(vm, &vm->waits, (int)state, waiter, g_words[state]);
+}
+
+bool mvm__vm_panicked(const mvm_vm *vm, mvm_err *err)
+{
+    if (vm->panicked && err)
+        *err = vm->why;
+    return vm->panicked;
 }
 
 /* A boot that stalls says where: the console's last line goes into the hint. */
@@ -154,6 +162,8 @@ mvm_wait *mvm_vm_wait_ready(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err)
         mvm__vm_fail(vm, err, MVM_ESTATE, "will not be ready: %s", vm->why.message);
         return NULL;
     }
+    if (mvm__vm_panicked(vm, err))
+        return NULL;
     if (vm->ops && !mvm_vm_can(vm, "agent", &reason)) {
         mvm__vm_fail(vm, err, MVM_EUNSUPPORTED, "will never be ready: %s", reason);
         return NULL;
@@ -195,8 +205,7 @@ mvm_wait *mvm_vm_start(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err)
         return NULL;
     vm->started = mvm_loop_now(vm->lab->loop);
     vm->nmarks = 0;
-    vm->killed = vm->rebooting = false;
-    vm->why = (mvm_err){0};
+    vm->killed = vm->rebooting = vm->resetting = vm->agent_seen = vm->panicked = false;
     mvm__vm_clear_stats(vm);
     const char *log = NULL;
     mvm_record *device;
@@ -208,6 +217,7 @@ mvm_wait *mvm_vm_start(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err)
         mvm_err_vm(err, vm->name);
         return NULL;
     }
+    vm->why = (mvm_err){0};
     mvm_vm_ref(vm); /* the lab's, until on_exit */
     mvm__record_freeze(vm->config, true);
     enter(vm, MVM_STARTING);
@@ -219,7 +229,7 @@ static mvm_wait *verb(mvm_vm *vm, const char *word, mvm_state from, mvm_state du
 {
     const char *reason = NULL;
 
-    if (vm->state != from) {
+    if (vm->state != from || vm->resetting) {
         wrong_state(vm, err, word);
         return NULL;
     }
@@ -247,9 +257,21 @@ mvm_wait *mvm_vm_resume(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err)
                 err);
 }
 
+/* Nobody waits for the reboot any more: from now on an agent that goes away is news again. */
+static void reboot_dropped(mvm_wait *w)
+{
+    mvm_vm *vm = w->subject;
+
+    vm->rebooting = false;
+    mvm__list_each (l, &vm->waits) {
+        if (mvm__container_of(l, mvm_wait, link)->tag == MVM__WAIT_REBOOT)
+            vm->rebooting = true;
+    }
+}
+
 mvm_wait *mvm_vm_reboot(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err)
 {
-    if (vm->state != MVM_RUNNING) {
+    if (vm->state != MVM_RUNNING || vm->resetting) {
         wrong_state(vm, err, "reboot");
         return NULL;
     }
@@ -259,10 +281,13 @@ mvm_wait *mvm_vm_reboot(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err)
         mvm_err_vm(err, vm->name);
         return NULL;
     }
+    vm->resetting = !asked;
+    if (!vm->agent_seen)
+        return wait_new(vm, &vm->verb, 0, waiter, "reset");
     vm->rebooting = true;
-    if (asked || mvm_vm_can(vm, "agent", NULL))
-        return wait_new(vm, &vm->waits, MVM__WAIT_REBOOT, waiter, "its agent to be ready again");
-    return wait_new(vm, &vm->verb, 0, waiter, "reset");
+    mvm_wait *w = wait_new(vm, &vm->waits, MVM__WAIT_REBOOT, waiter, "its agent to be ready again");
+    w->dropped = reboot_dropped;
+    return w;
 }
 
 /* A guest that does not follow: the machine runs on, unless another stop still waits. */
@@ -282,8 +307,12 @@ mvm_wait *mvm_vm_stop(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err)
 {
     if (!mvm_vm_up(vm))
         return wait_done(vm, waiter);
-    if (vm->state != MVM_RUNNING && vm->state != MVM_STOPPING) {
+    if ((vm->state != MVM_RUNNING && vm->state != MVM_STOPPING) || vm->resetting) {
         wrong_state(vm, err, "stop");
+        return NULL;
+    }
+    if (mvm__vm_panicked(vm, err)) {
+        mvm_err_hint(err, "vm:kill() ends it");
         return NULL;
     }
     if (vm->state == MVM_RUNNING) {
@@ -324,6 +353,12 @@ void mvm__vm_on_running(mvm_vm *vm)
     enter(vm, MVM_RUNNING);
     mvm__waits_done_tag(&vm->waits, MVM__WAIT_START, NULL);
     mvm__waits_done(&vm->verb, NULL);
+    mvm_err never;
+    const char *reason = NULL;
+    if (mvm_vm_can(vm, "agent", &reason))
+        return;
+    mvm__vm_fail(vm, &never, MVM_EUNSUPPORTED, "will never be ready: %s", reason);
+    mvm__waits_done_tag(&vm->waits, MVM__WAIT_READY, &never);
 }
 
 void mvm__vm_on_paused(mvm_vm *vm)
@@ -336,17 +371,24 @@ void mvm__vm_on_paused(mvm_vm *vm)
 
 void mvm__vm_on_reset(mvm_vm *vm)
 {
+    vm->panicked = false;
+    vm->resetting = false;
     mvm__waits_done(&vm->verb, NULL);
 }
 
 void mvm__vm_on_failed(mvm_vm *vm, const mvm_err *err)
 {
-    if (vm->state == MVM_PAUSING)
-        enter(vm, MVM_RUNNING);
-    else if (vm->state == MVM_RESUMING)
-        enter(vm, MVM_PAUSED);
     mvm_err copy = *err;
+
     mvm_err_vm(&copy, vm->name);
+    if (vm->state == MVM_PAUSING) {
+        enter(vm, MVM_RUNNING);
+    } else if (vm->state == MVM_RESUMING) {
+        enter(vm, MVM_PAUSED);
+    } else if (vm->resetting) {
+        vm->resetting = vm->rebooting = false;
+        mvm__waits_done_tag(&vm->waits, MVM__WAIT_REBOOT, &copy);
+    }
     mvm__waits_done(&vm->verb, &copy);
 }
 
@@ -356,6 +398,9 @@ void mvm__vm_on_kernel_panic(mvm_vm *vm, const char *why)
 
     mvm__vm_fail(vm, &err, MVM_EAGENT, "the guest's kernel panicked%s%.200s", why[0] ? ": " : "",
                  why);
+    if (!vm->panicked || why[0])
+        vm->why = err;
+    vm->panicked = true;
     mvm__agent_reset(vm->agent, &err);
     mvm__waits_done_tag(&vm->waits, MVM__WAIT_READY, &err);
     mvm__waits_done_tag(&vm->waits, MVM__WAIT_REBOOT, &err);
@@ -365,6 +410,7 @@ void mvm__vm_on_guest_shutdown(mvm_vm *vm, const char *reason)
 {
     mvm__vm_emit_text(vm, "guest-shutdown", reason);
     if (strcmp(reason, "reset") == 0) {
+        vm->panicked = false;
         mvm_err err;
         mvm__vm_fail(vm, &err, MVM_EAGENT, "the guest restarted");
         mvm__agent_reset(vm->agent, &err);
@@ -414,6 +460,7 @@ void mvm__vm_on_agent_ready(mvm_vm *vm, const mvm__agent_info *info)
 {
     double now = mvm_loop_now(vm->lab->loop) - vm->started;
 
+    vm->agent_seen = true;
     mvm__vm_mark(vm, "ready");
     /* The guest's clock began with its kernel, so its own figures place these two. */
     mvm__vm_mark_at(vm, "kernel", now - (double)info->now_ns * 1e-9);

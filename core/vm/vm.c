@@ -269,6 +269,8 @@ int mvm__vm_need_agent(const mvm_vm *vm, mvm_err *err)
         mvm_err_hint(err, "start it first");
         return MVM_ESTATE;
     }
+    if (mvm__vm_panicked(vm, err))
+        return MVM_EAGENT;
     if (!mvm__agent_is_ready(vm->agent))
         return mvm__vm_fail(vm, err, MVM_EAGENT, "its agent is not ready");
     return 0;

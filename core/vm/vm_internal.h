@@ -21,6 +21,8 @@ void mvm__vm_on_power_refused(mvm_vm *vm, const mvm_err *err);
 /* From console.c, and from the back end through mvm__vm_on_guest_shutdown: nothing in the guest
  * answers any more. Commands in flight and waits for the agent end now. */
 void mvm__vm_on_kernel_panic(mvm_vm *vm, const char *why);
+/* Has it panicked, and not been reset since? Fills *err (may be NULL) with MVM_EAGENT then. */
+bool mvm__vm_panicked(const mvm_vm *vm, mvm_err *err);
 
 /* MVM_ESTATE "is stopped" and the like when the machine is not up, MVM_EAGENT when its agent is not
  * ready; 0 when commands can be sent. */

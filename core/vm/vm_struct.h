@@ -24,6 +24,9 @@ struct mvm_vm {
     mvm_state state;
     bool killed;     /* kill was asked in this run */
     bool rebooting;  /* reboot was asked and has not been seen to happen */
+    bool resetting;  /* the back end was asked for a reset and has not reported it */
+    bool agent_seen; /* the agent has been ready in this run */
+    bool panicked;   /* its kernel is dead, and has not been reset since; why says how */
     mvm_err why;     /* why it is down: code 0, or the error that ended the last run */
     mvm__list waits; /* for a state, ready or down; tagged */
     mvm__list verb;  /* the waits of the op in flight (pause, resume, reset) */

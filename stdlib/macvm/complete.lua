@@ -22,7 +22,7 @@ local FIELDS <const> = {
     record = { "kind" },
     process = { "stdin", "stdout", "stderr", "pid", "ended" },
     file = { "stream", "perm" },
-    task = { "done" },
+    task = { "done", "state", "traceback" },
 }
 
 -- ---- names of a value ----------------------------------------------------------------

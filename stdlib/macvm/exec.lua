@@ -52,7 +52,7 @@ local function parse(cmd, opts, known, what)
             end
             argv[i] = tostring(word)
         end
-        if #argv == 1 and not cmd[1]:find "%S" or #argv == 0 then
+        if #argv == 1 and not argv[1]:find "%S" or #argv == 0 then
             refuse(nil, what .. ": the command is empty")
         end
     else
@@ -107,17 +107,32 @@ local function feed(stream, text)
     pcall(stream.shutdown, stream)
 end
 
--- Waits for the end. After the deadline the command is killed; its streams then end, so that what
--- it printed so far is not lost. Returns status, signal, and whether it was killed. Where even the kill is not
--- answered (the machine is paused, the guest hangs) `late` is raised.
-local function wait_or_kill(process, deadline, late)
-    local ok, status, signal = pcall(process.wait, process, { timeout = math.max(0, deadline - core.now()) })
-    if ok then return status, signal, false end
-    if type(status) ~= "table" or status.code ~= "timeout" then error(status, 0) end
+-- All that the command prints, on both outputs, and its end.
+local function collect(process, stdin)
+    local parts = {
+        function() return drain(process.stdout) end,
+        function() return drain(process.stderr) end,
+        function() return process:wait() end,
+    }
+    if stdin then parts[4] = function() feed(process.stdin, stdin) end end
+    return task.all(parts)
+end
+
+local function is_timeout(work, err)
+    return not work.done and type(err) == "table" and err.code == "timeout"
+end
+
+-- What `work` collected, and whether the command was killed: at the deadline, with what it left in the background. Its
+-- outputs then end, so that what was printed so far is not lost. Where even that is not answered (the
+-- machine is paused, the guest hangs) `late` is raised.
+local function join_or_kill(work, process, deadline, late)
+    local ok, got = pcall(work.join, work, { timeout = math.max(0, deadline - core.now()) })
+    if ok then return got, false end
+    if not is_timeout(work, got) then error(got, 0) end
     process:kill(9)
-    ok, status, signal = pcall(process.wait, process, { timeout = KILL_TIMEOUT })
-    if ok then return status, signal, true end
-    error(type(status) == "table" and status.code == "timeout" and late or status, 0)
+    ok, got = pcall(work.join, work, { timeout = KILL_TIMEOUT })
+    if ok then return got, true end
+    error(is_timeout(work, got) and late or got, 0)
 end
 
 local function run(vm, cmd, argv, opts)
@@ -129,17 +144,13 @@ local function run(vm, cmd, argv, opts)
         code = "timeout", vm = vm.name, message = ("`%s` did not end within %g s"):format(label(cmd), timeout),
     }
     local process <close> = start(vm, argv, opts, opts.stdin == nil)
-    local parts = {
-        function() return drain(process.stdout) end,
-        function() return drain(process.stderr) end,
-        function() return wait_or_kill(process, deadline, late) end,
-    }
-    if opts.stdin then parts[4] = function() feed(process.stdin, opts.stdin) end end
-    local out, err, ending = table.unpack(task.all(parts))
+    local work <close> = core.spawn(collect, process, opts.stdin)
+    local got, killed = join_or_kill(work, process, deadline, late)
+    local out, err, ending = table.unpack(got, 1, 3)
     local result = {
         status = ending[1], signal = ending[2], stdout = out[1], stderr = err[1], elapsed = core.now() - began,
     }
-    if not ending[3] then return result end
+    if not killed then return result end
     late.stdout, late.stderr = result.stdout, result.stderr
     error(late)
 end
@@ -161,8 +172,9 @@ end
 --- Runs a command in the guest and waits for its end. A string goes to the guest's
 --- `sh -c`; a list is an argv, and may hold the options too: `vm:exec { "ls", "-l", cwd = "/etc" }`. A command that fails
 --- is a result, not an error: `status` is 0..255, or 128 + `signal` when a signal ended it. A machine that is on its way up is
---- waited for. `timeout` is in seconds (900 when left out, with the wait for the machine): then the command is killed and
---- `timeout` is raised; the error's fields `stdout` and `stderr` hold what was printed so far. Raises `state` when
+--- waited for. A command ends when it has exited and both outputs are closed, so a child in the background that holds one
+--- open is waited for too: redirect its output. `timeout` is in seconds (900 when left out, with the wait for the machine): then
+--- the command and its children are killed and `timeout` is raised; the error's fields `stdout` and `stderr` hold what was printed so far. Raises `state` when
 --- the machine is down, `agent` when it or its agent dies meanwhile, `guest` when the command can't be started or
 --- prints more than 64 MiB.
 function exec.exec(vm, cmd, opts)

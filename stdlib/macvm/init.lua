@@ -93,6 +93,7 @@ end
 --- vm:once(event: string, fn: function) -> subscription
 --- Like vm:on, for the next such event only.
 function vm:once(event, fn)
+    task.check_function(fn, "vm:once")
     local subscription, fired
     subscription = self:on(event, function(...)
         if fired then return end

@@ -33,7 +33,7 @@ function strict.fields(t, what)
     })
 end
 
--- Checks the named options of a call: `known` maps each name to the type it must have (several: "a|b").
+-- Checks the named options of a call: `known` maps each name to the type it must have. A number is a time.
 function strict.options(opts, known, what)
     if opts == nil then return {} end
     local function refuse(field, message, hint)
@@ -48,8 +48,10 @@ function strict.options(opts, known, what)
             if not want then
                 refuse(name, ("%s has no such option"):format(what),
                     did_you_mean(name, sorted_names(known)))
-            elseif not ("|" .. want .. "|"):find("|" .. type(value) .. "|", 1, true) then
-                refuse(name, ("must be a %s, got %s"):format(want:gsub("|", " or a "), type(value)))
+            elseif type(value) ~= want then
+                refuse(name, ("must be a %s, got %s"):format(want, type(value)))
+            elseif want == "number" and (value < 0 or value ~= value) then
+                refuse(name, "is not a time to wait", "seconds, such as 2.5; math.huge: none")
             end
         end
     end

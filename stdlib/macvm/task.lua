@@ -8,19 +8,37 @@ local core = require "macvm.core"
 
 local task = {}
 
+-- Waits for the end of a task, also while the caller is cancelled once more.
+local function close(child)
+    local _ <close> = child
+end
+
 -- Cancels every task of `tasks` that still runs and waits for their end; their errors are dropped.
 local function put_away(tasks)
-    for i = #tasks, 1, -1 do
-        if not tasks[i].done then tasks[i]:cancel() end
+    for i = #tasks, 1, -1 do tasks[i]:cancel() end
+    for i = 1, #tasks do
+        close(tasks[i])
+        pcall(tasks[i].join, tasks[i])
     end
-    for i = 1, #tasks do pcall(tasks[i].join, tasks[i]) end
 end
 
 local SCOPE = { __close = put_away }
 
 local function cancel_others(tasks, i)
     for k = 1, #tasks do
-        if k ~= i and not tasks[k].done then tasks[k]:cancel() end
+        if k ~= i then tasks[k]:cancel() end
+    end
+end
+
+local function is_callable(value)
+    local meta = getmetatable(value)
+    return type(value) == "function" or type(meta) == "table" and meta.__call ~= nil
+end
+
+-- Raises `config` unless `fn` can be called.
+function task.check_function(fn, what)
+    if not is_callable(fn) then
+        error(core.error { code = "config", message = ("%s: what is called must be a function, got %s"):format(what, type(fn)) })
     end
 end
 
@@ -31,8 +49,7 @@ local function check_functions(list, what)
         })
     end
     for i = 1, #list do
-        local meta = getmetatable(list[i])
-        if type(list[i]) ~= "function" and not (type(meta) == "table" and meta.__call) then
+        if not is_callable(list[i]) then
             error(core.error {
                 code = "config",
                 message = ("%s: item %d must be a function, got %s"):format(what, i, type(list[i])),
@@ -54,12 +71,12 @@ local function watched(fn, i, on_end)
 end
 
 -- Waits for every task; an error of task i goes to on_error(i, err). When the wait itself is
--- cancelled, that is raised: the caller's scope puts the tasks away.
+-- cancelled, that is raised: the caller's scope puts the tasks away. A task that is "done" has no error.
 local function join_all(tasks, on_error)
     for i = 1, #tasks do
         local ok, err = pcall(tasks[i].join, tasks[i])
         if not ok then
-            if not tasks[i].done then error(err, 0) end
+            if not tasks[i].done or tasks[i].state == "done" then error(err, 0) end
             on_error(i, err)
         end
     end
@@ -78,14 +95,14 @@ function task.timeout(seconds, fn, ...)
             code = "config", message = "the deadline must be a number of seconds, got " .. type(seconds),
         })
     end
-    check_functions({ fn or false }, "macvm.timeout")
+    task.check_function(fn, "macvm.timeout")
     local scope <close> = setmetatable({}, SCOPE)
     local child = core.spawn(fn, ...)
     scope[1] = child
     local got = table.pack(pcall(child.join, child, { timeout = seconds }))
     if got[1] then return table.unpack(got, 2, got.n) end
-    if child.done then error(got[2], 0) end
-    if got[2].code ~= "timeout" then error(got[2], 0) end -- the caller itself was cancelled
+    -- Its own error, or the caller itself was cancelled.
+    if child.done or got[2].code ~= "timeout" then error(got[2], 0) end
     put_away(scope)
     error(core.error {
         code = "timeout", message = ("the function did not end within %g s"):format(seconds),
@@ -109,7 +126,6 @@ function task.all(functions)
         end
     end
     for i = 1, #functions do
-        if failure then break end
         scope[i] = watched(functions[i], i, on_end)
     end
     join_all(scope, function(_, err) failure = failure or { err } end)
@@ -149,7 +165,6 @@ function task.any(functions)
         end
     end
     for i = 1, #functions do
-        if winner then break end
         scope[i] = watched(functions[i], i, on_end)
     end
     join_all(scope, function(i, err) failures[i] = failures[i] or err end)

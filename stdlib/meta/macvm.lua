@@ -218,8 +218,9 @@ function vm:stats(opts) end
 --- Runs a command in the guest and waits for its end. A string goes to the guest's
 --- `sh -c`; a list is an argv, and may hold the options too: `vm:exec { "ls", "-l", cwd = "/etc" }`. A command that fails
 --- is a result, not an error: `status` is 0..255, or 128 + `signal` when a signal ended it. A machine that is on its way up is
---- waited for. `timeout` is in seconds (900 when left out, with the wait for the machine): then the command is killed and
---- `timeout` is raised; the error's fields `stdout` and `stderr` hold what was printed so far. Raises `state` when
+--- waited for. A command ends when it has exited and both outputs are closed, so a child in the background that holds one
+--- open is waited for too: redirect its output. `timeout` is in seconds (900 when left out, with the wait for the machine): then
+--- the command and its children are killed and `timeout` is raised; the error's fields `stdout` and `stderr` hold what was printed so far. Raises `state` when
 --- the machine is down, `agent` when it or its agent dies meanwhile, `guest` when the command can't be started or
 --- prints more than 64 MiB.
 ---@param command string|string[]
@@ -285,7 +286,8 @@ local device = {}
 ---@field ended boolean Whether it has ended.
 local process = {}
 
---- Waits until it has ended (without a deadline unless a timeout is given). Returns its exit
+--- Waits until it has ended (without a deadline unless a timeout is given); its outputs may still be
+--- read, and stay open while background children hold them. Returns its exit
 --- status, or 128 + signal and the signal that killed it. Raises `guest` when it could not be
 --- started, `agent` when the guest or its agent dies.
 ---@param opts? {timeout?: number}
@@ -293,8 +295,8 @@ local process = {}
 ---@return integer|nil
 function process:wait(opts) end
 
---- Sends a signal to the process and its children, `"TERM"` when none is given. One that has ended
---- is left alone.
+--- Sends a signal to the process and its children, `"TERM"` when none is given. After its end it
+--- goes to the children that still hold an output open, or to nobody.
 ---@param signal? string|integer
 ---@return macvm.process
 function process:kill(signal) end
@@ -305,7 +307,8 @@ local stream = {}
 --- A line without its newline (`"l"`, the default) or with it (`"L"`), everything up to the end
 --- (`"a"`), or that many bytes, fewer only before the end. At the end: nil, and `""` for `"a"`.
 --- Waits without a deadline unless a timeout is given: the stream ends when its process or machine
---- does, and with an `agent` error when the agent is lost. More than `limit` bytes for one read, 16
+--- does, and with an `agent` error when the agent is lost. What a read that failed had taken is
+--- there for the next one. More than `limit` bytes for one read, 16
 --- MiB for a line and 1 GiB else when left out, are a `guest` error.
 ---@param format? string|integer
 ---@param opts? {timeout?: number, limit?: integer}
@@ -350,11 +353,12 @@ function file:close() end
 ---@class macvm.console
 local console = {}
 
---- What the machine printed, from a position on (0: all that is kept, the last MiB). The second
---- result is where the text begins: later than `from` when older text was dropped.
+--- What the machine printed: all that is kept, the last MiB. With a position, only what came from
+--- there on, and as the second result where the text begins: later than `from` when older text was
+--- dropped.
 ---@param from? integer
 ---@return string
----@return integer
+---@return integer|nil
 function console:text(from) end
 
 --- The number of bytes printed since the machine was made.

@@ -32,6 +32,14 @@ t.case("a missing kernel", function()
     command.fails(t, qemu(lab), 2, "boot.kernel: ", "/nonexistent/vmlinuz")
 end)
 
+t.case("a script in a directory called macvm has lines too", function()
+    local dir = t.tmpdir()
+    assert(os.execute("mkdir " .. dir .. "/macvm"))
+    command.write(dir .. "/macvm/lab.lua", "\nmacvm.vm { memory = '1Q' }\n")
+    local text = command.capture(("cd %s && '%s' run macvm/lab.lua 2>&1"):format(dir, command.MACVM))
+    t.match(text, "^macvm: macvm/lab.lua:2: memory: ")
+end)
+
 t.case("a missing disk", function()
     local lab = "macvm.vm { name = 'x', devices = { macvm.entropy {}, macvm.disk { path = 'none.img' } } }:start()"
     command.fails(t, sim(lab), 2, "x: ", "none.img", "create")

@@ -710,6 +710,93 @@ static void test_lab_close_kills_what_runs(void **state)
     assert_int_equal(0, mvm_lab_close(lab));
 }
 
+/* ---- resets, and agents that never come -------------------------------------------------------
+ */
+
+static void test_reset_that_fails_is_told_at_once(void **state)
+{
+    mvm_lab *lab = *state;
+    mvm_err err;
+    ending end;
+    mvm_vm *vm = mvm_vm_new(lab, "a", &err);
+
+    set_num(sub_of(vm, "sim"), "boot", 3600);
+    mvm_vm_start(vm, waiter_for(&end, 60), &err);
+    await(lab, &end);
+    mvm_sim_fail(vm, "reset", 1, "no reset today", &err);
+    assert_non_null(mvm_vm_reboot(vm, waiter_for(&end, 600), &err));
+    await(lab, &end);
+    assert_int_equal(MVM_EBACKEND, end.err.code);
+    assert_non_null(strstr(end.err.message, "no reset today"));
+    mvm_vm_unref(vm);
+}
+
+static void test_no_verb_during_a_reset(void **state)
+{
+    mvm_lab *lab = *state;
+    mvm_err err;
+    ending end, other;
+    mvm_vm *vm = mvm_vm_new(lab, "a", &err);
+
+    set_bool(sub_of(vm, "sim"), "agent", false);
+    mvm_vm_start(vm, waiter_for(&end, 60), &err);
+    await(lab, &end);
+    assert_non_null(mvm_vm_reboot(vm, waiter_for(&end, 60), &err));
+    assert_null(mvm_vm_pause(vm, waiter_for(&other, 60), &err));
+    assert_int_equal(MVM_ESTATE, err.code);
+    assert_non_null(strstr(err.message, "being reset"));
+    assert_null(mvm_vm_stop(vm, waiter_for(&other, 60), &err));
+    await(lab, &end); /* without an agent: until it has been reset */
+    assert_int_equal(0, end.err.code);
+    assert_non_null(mvm_vm_pause(vm, waiter_for(&other, 60), &err));
+    await(lab, &other);
+    assert_int_equal(MVM_PAUSED, mvm_vm_state(vm));
+    mvm_vm_unref(vm);
+}
+
+static void test_ready_that_can_not_come_is_told_when_it_runs(void **state)
+{
+    mvm_lab *lab = *state;
+    mvm_err err;
+    ending end, ready;
+    mvm_vm *vm = mvm_vm_new(lab, "a", &err);
+
+    set_bool(sub_of(vm, "sim"), "agent", false);
+    assert_non_null(mvm_vm_wait_ready(vm, waiter_for(&ready, 500), &err));
+    mvm_vm_start(vm, waiter_for(&end, 60), &err);
+    await(lab, &end);
+    await(lab, &ready);
+    assert_int_equal(MVM_EUNSUPPORTED, ready.err.code);
+    mvm_vm_unref(vm);
+}
+
+/* After a panic nothing answers: waits and commands end at once, now and later, until a reset. */
+static void test_panicked_guest_stays_panicked(void **state)
+{
+    mvm_lab *lab = *state;
+    mvm_err err;
+    ending end;
+    mvm_vm *vm = mvm_vm_new(lab, "a", &err);
+    const char *argv[] = {"true", NULL};
+
+    vm_up(lab, vm);
+    assert_int_equal(0, mvm_sim_inject(vm, "panic", "bad luck", 8, &err));
+    while (mvm_vm_ready(vm))
+        mvm_loop_step(mvm_lab_loop(lab), true);
+    assert_null(mvm_vm_wait_ready(vm, waiter_for(&end, 500), &err));
+    assert_int_equal(MVM_EAGENT, err.code);
+    assert_non_null(strstr(err.message, "panicked"));
+    assert_null(mvm_vm_spawn(vm, &(mvm_exec){.argv = argv}, &err));
+    assert_int_equal(MVM_EAGENT, err.code);
+    assert_null(mvm_vm_stop(vm, waiter_for(&end, 500), &err));
+    assert_int_equal(MVM_EAGENT, err.code);
+    assert_non_null(mvm_vm_kill(vm, waiter_for(&end, 60), &err));
+    await(lab, &end);
+    vm_up(lab, vm); /* a new run, a new kernel */
+    assert_true(mvm_vm_ready(vm));
+    mvm_vm_unref(vm);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
@@ -744,6 +831,10 @@ int main(void)
         T(panic_is_an_event_with_its_text),
         T(paused_guest_does_nothing),
         T(lab_close_kills_what_runs),
+        T(reset_that_fails_is_told_at_once),
+        T(no_verb_during_a_reset),
+        T(ready_that_can_not_come_is_told_when_it_runs),
+        T(panicked_guest_stays_panicked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -183,3 +183,22 @@ t.case("a name is free again when its machine is garbage", function()
     t.raises("config", "is called \"held\"", core.vm, { name = "held" })
     t.eq(held.name, "held")
 end)
+
+t.case("stop and the end of a scope: who listens was told, and the name is free", function()
+    local seen = {}
+    local function note(_, new) seen[#seen + 1] = new end
+    for _ = 1, 2 do
+        local vm <close> = core.vm { name = "again", backend = "sim" }
+        vm:on("state", note)
+        vm:start()
+    end
+    t.eq(seen[#seen], "stopped")
+    for _ = 1, 2 do
+        local vm = core.vm { name = "again", backend = "sim" }
+        vm:on("state", note)
+        vm:start():wait "ready"
+        seen = {}
+        vm:stop()
+        t.eq(seen[#seen], "stopped")
+    end
+end)

@@ -248,3 +248,46 @@ t.case("<close> of a machine stops it, kills one that does not follow, and alway
     t.raises("cancelled", nil, task.join, task)
     t.eq(vm.state, "stopped")
 end)
+
+t.case("what a read that failed had taken is there for the next one", function()
+    local vm = machine()
+    local p = vm:spawn_raw { "cat" }
+    local out = p.stdout
+    p.stdin:write "one\ntw"
+    t.raises("timeout", "timed out after 0.01 s", out.read, out, "a", { timeout = 0.01 })
+    t.eq(out:read "l", "one")
+    t.raises("timeout", nil, out.read, out, "l", { timeout = 0.01 })
+    t.raises("timeout", nil, out.read, out, 10, { timeout = 0.01 })
+    local reader = core.spawn(out.read, out)
+    core.sleep(0.005)
+    reader:cancel()
+    t.raises("cancelled", nil, reader.join, reader)
+    local doomed = core.spawn(function()
+        core.current():cancel()
+        return out:read "l"
+    end)
+    t.raises("cancelled", nil, doomed.join, doomed)
+    t.eq(out:read(1), "t")
+    p.stdin:write "o\nrest"
+    p.stdin:close()
+    t.eq(out:read "l", "wo")
+    p:wait()
+    t.eq(out:read(0), "")
+    t.eq(out:read "a", "rest")
+    t.eq(out:read(0), nil)
+end)
+
+t.case("a read beyond its limit loses nothing", function()
+    local p = process(("x"):rep(200000))
+    t.raises("guest", "more than 100000 bytes", p.stdout.read, p.stdout, "a", { limit = 100000 })
+    t.eq(#p.stdout:read "a", 200000)
+end)
+
+t.case("a sim script's reply: only what the table itself holds", function()
+    local vm = machine(function()
+        return setmetatable({}, { __index = function(_, key)
+            if key:find "^std" then return ("x"):rep(100) .. os.clock() end
+        end })
+    end)
+    t.eq(vm:spawn_raw({ "x" }).stdout:read "a", "")
+end)

@@ -238,8 +238,8 @@ t.case("tasks that wait for each other are told so", function()
 end)
 
 t.case("deadlines and sleeps: nonsense is refused", function()
-    t.raises(nil, "negative", core.sleep, -1)
-    t.raises(nil, "number expected", core.sleep, "x")
+    t.raises("config", "can.t sleep for %-1", core.sleep, -1)
+    t.raises("config", "can.t sleep for x", core.sleep, "x")
     t.raises("config", "a task needs a function, got nil", core.spawn)
     t.raises("config", "a task needs a function, got number", core.spawn, 3)
     local callable = setmetatable({}, { __call = function(_, x) return x end })
@@ -285,4 +285,39 @@ t.case("a plan: nothing starts, waits return, questions raise", function()
     t.eq(t.raises("cancelled", nil, vm.stats, vm).plan, true)
     vm:stop()
     core.check_mode(false)
+end)
+
+t.case("a circle of joins that a deadline opens is none", function()
+    local one, two
+    one = core.spawn(function() return pcall(two.join, two, { timeout = 0.01 }) end)
+    two = core.spawn(function() return one:join() end)
+    local ok, err = two:join()
+    t.eq(ok, false)
+    t.eq(err.code, "timeout")
+end)
+
+t.case("an error of ours that has no place gets that of the join", function()
+    local vm = machine()
+    local task = core.spawn(vm.spawn_raw, vm, { "x" })
+    local err = t.raises("state", nil, function() task:join() end)
+    t.match(err.where, "core_task_test.lua:%d+")
+    local kept = err.where
+    t.eq(select(2, pcall(function()
+        task:join()
+    end)).where, kept)
+end)
+
+t.case("cancelling every task leaves subscriptions alive", function()
+    local vm, mine, heard = machine(), {}, 0
+    for _, task in ipairs(core.tasks()) do mine[task] = true end
+    vm:on("state", function()
+        for _, task in ipairs(core.tasks()) do
+            if not mine[task] and task ~= core.current() then task:cancel() end
+        end
+    end)
+    vm:on("state", function() heard = heard + 1 end)
+    vm:start()
+    vm:kill()
+    core.sleep(0.01)
+    t.ok(heard >= 3, heard .. " events")
 end)

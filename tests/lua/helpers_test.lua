@@ -48,11 +48,14 @@ end)
 t.case("strict tables and options", function()
     t.raises("config", "macvm has no `dsk` %(did you mean `disk`%?%)", function() return macvm.dsk end)
     t.eq(rawget(macvm, "dsk"), nil)
-    local known = { timeout = "number", what = "string|table" }
+    local known = { timeout = "number", what = "table" }
     t.same(strict.options(nil, known, "f"), {})
     t.same(strict.options({ timeout = 1, what = {} }, known, "f"), { timeout = 1, what = {} })
     t.raises("config", "timeout: must be a number, got string", strict.options, { timeout = "x" }, known, "f")
-    t.raises("config", "what: must be a string or a table, got boolean", strict.options, { what = true }, known, "f")
+    t.raises("config", "what: must be a table, got boolean", strict.options, { what = true }, known, "f")
+    for _, time in ipairs { -1, 0 / 0 } do
+        t.raises("config", "timeout: is not a time to wait", strict.options, { timeout = time }, known, "f")
+    end
     t.raises("config", "tiemout: f has no such option %(did you mean `timeout`%?%)", strict.options, { tiemout = 1 },
         known, "f")
     t.raises("config", "f takes its options as a table, got number", strict.options, 5, known, "f")

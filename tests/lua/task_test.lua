@@ -152,3 +152,37 @@ t.case("nothing is left of a thousand of them", function()
         pcall(macvm.timeout, 0, macvm.sleep, 3600)
     end
 end)
+
+t.case("any and all: a caller that was cancelled as a function ended is cancelled", function()
+    for _, together in ipairs { macvm.any, macvm.all } do
+        local caller, went_on
+        caller = macvm.spawn(function()
+            together { function() caller:cancel() end }
+            went_on = true
+        end)
+        t.raises("cancelled", nil, caller.join, caller)
+        t.eq(went_on, nil)
+    end
+end)
+
+t.case("a second cancel does not end the wait for what is closing", function()
+    for _, together in ipairs { macvm.any, macvm.all, function(list) macvm.timeout(60, list[1]) end } do
+        local log = {}
+        local caller = macvm.spawn(function()
+            local _ <close> = guard(log, "caller")
+            together { function()
+                local _ <close> = setmetatable({}, { __close = function()
+                    macvm.sleep(0.03)
+                    log[#log + 1] = "function"
+                end })
+                macvm.sleep(3600)
+            end }
+        end)
+        for _ = 1, 2 do
+            macvm.sleep(0.005)
+            caller:cancel()
+        end
+        t.raises("cancelled", nil, caller.join, caller)
+        t.same(log, { "function", "caller" })
+    end
+end)

@@ -14,7 +14,8 @@
 
 /* Nothing is touched on disk until a machine needs it. */
 mvm_lab *mvm_lab_new(void);
-/* Kills what runs and frees all. Returns what mvm_loop_close returned. */
+/* Kills what runs and frees all. Whoever holds a machine lets go of it before. Returns what
+ * mvm_loop_close returned. */
 int mvm_lab_close(mvm_lab *lab);
 mvm_loop *mvm_lab_loop(mvm_lab *lab);
 

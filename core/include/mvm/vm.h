@@ -45,7 +45,8 @@ int mvm_state_parse(const char *word); /* -1: no such state */
  * The caller gets one reference; the lab keeps one while the machine is up. */
 mvm_vm *mvm_vm_new(mvm_lab *lab, const char *name, mvm_err *err);
 mvm_vm *mvm_vm_ref(mvm_vm *vm);
-void mvm_vm_unref(mvm_vm *vm); /* the last one kills what still runs and frees; NULL is fine */
+/* The last one frees; a machine that is up is kept by its lab until it is down. NULL is fine. */
+void mvm_vm_unref(mvm_vm *vm);
 mvm_lab *mvm_vm_lab(const mvm_vm *vm);
 const char *mvm_vm_name(const mvm_vm *vm);
 
@@ -72,12 +73,14 @@ bool mvm_vm_up(const mvm_vm *vm);    /* neither stopped nor error */
 bool mvm_vm_ready(const mvm_vm *vm); /* the agent answers */
 
 /* Each waits for the end of the transition it begins. MVM_ESTATE from a state that does not
- * allow it. A failed start leaves the machine in `error`, from where it can be started again. */
+ * allow it. A start that fails after it began leaves the machine in `error`, from where it can be
+ * started again. */
 mvm_wait *mvm_vm_start(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err);
 mvm_wait *mvm_vm_pause(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err);
 mvm_wait *mvm_vm_resume(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err);
-/* Asks the guest to restart (agent, else a hard reset) and waits until it is ready again, or,
- * without an agent, until it has been reset. */
+/* Asks the guest to restart (agent, else a hard reset) and waits until it is ready again, or, where
+ * no agent was ever ready in this run, until it has been reset. MVM_EGUEST at once when the guest
+ * refuses; stop the same. */
 mvm_wait *mvm_vm_reboot(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err);
 /* Asks the guest to power off: by its agent, which syncs its disks, else by the ACPI power
  * button. A guest that does not follow until the deadline runs on: MVM_ETIMEOUT.
