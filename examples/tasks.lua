@@ -7,10 +7,10 @@ local results = macvm.all {
     function() return (vm:must "sleep 0.3; echo first"):gsub("\n", "") end,
     function() return (vm:must "sleep 0.1; echo second"):gsub("\n", "") end,
 }
-print("all:", results[1][1], results[2][1])
+print("all:", results[1], results[2])
 
 -- The first that succeeds; the others are cancelled, which kills their commands.
-local which, answer = macvm.any {
+local answer, which = macvm.any {
     function() return vm:must "sleep 60; echo slow" end,
     function() return vm:must "echo quick" end,
 }

@@ -40,7 +40,7 @@ static const mvm_field boot_fields[] = {
     {"cmdline", MVM_T_STRING,
      .doc =
          "Kernel command line. macvm's own guest: added to macvm's words. Your own kernel: used as "
-         "it is, plus `console=ttyS0` unless it names a console."},
+         "it is, plus `console=ttyS0` unless it names a console, and words for macvm's agent."},
     {0},
 };
 

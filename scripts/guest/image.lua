@@ -21,6 +21,8 @@ local ETC = {
   shells = "/bin/sh\n",
   profile = "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n",
   ["nsswitch.conf"] = "hosts: files dns\n",
+  -- What `mount` tries when it is given no type; most are modules, which the kernel loads then.
+  filesystems = "ext4\next2\nvfat\niso9660\nsquashfs\n*\n",
   fstab = "# The agent mounts what the machine needs.\n",
 }
 

@@ -112,7 +112,7 @@ local function collect(process, stdin)
     local parts = {
         function() return drain(process.stdout) end,
         function() return drain(process.stderr) end,
-        function() return process:wait() end,
+        function() return table.pack(process:wait()) end,
     }
     if stdin then parts[4] = function() feed(process.stdin, stdin) end end
     return task.all(parts)
@@ -148,7 +148,7 @@ local function run(vm, cmd, argv, opts)
     local got, killed = join_or_kill(work, process, deadline, late)
     local out, err, ending = table.unpack(got, 1, 3)
     local result = {
-        status = ending[1], signal = ending[2], stdout = out[1], stderr = err[1], elapsed = core.now() - began,
+        status = ending[1], signal = ending[2], stdout = out, stderr = err, elapsed = core.now() - began,
     }
     if not killed then return result end
     late.stdout, late.stderr = result.stdout, result.stderr

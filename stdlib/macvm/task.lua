@@ -109,17 +109,17 @@ function task.timeout(seconds, fn, ...)
     })
 end
 
---- macvm.all(functions: function[]) -> any[][]
---- Runs every function in a task of its own and waits for all. Returns a list that holds, for each
---- function in the order given, the list of its results (with their number as `n`). The first error cancels the
---- others, waits for their end and is raised.
+--- macvm.all(functions: function[]) -> any[]
+--- Runs every function in a task of its own and waits for all. Returns the list of their results, one of
+--- each function in the order given (its first, or nil; their number is `n`). The first error cancels the others, waits for
+--- their end and is raised.
 function task.all(functions)
     check_functions(functions, "macvm.all")
     local scope <close> = setmetatable({}, SCOPE)
-    local results, failure = {}, nil
+    local results, failure = { n = #functions }, nil
     local function on_end(i, ok, value)
         if ok then
-            results[i] = value
+            results[i] = value[1]
         elseif not failure then
             failure = { value or cancelled() }
             cancel_others(scope, i)
@@ -145,9 +145,9 @@ local function all_failed(failures)
     return err
 end
 
---- macvm.any(functions: function[]) -> integer, ...
---- Runs every function in a task of its own until one succeeds. Returns its place in the list
---- and its results; the others are cancelled and have ended by then. When all fail, raises an error with the code of
+--- macvm.any(functions: function[]) -> any, integer
+--- Runs every function in a task of its own until one succeeds. Returns its (first) result and its
+--- place in the list; the others are cancelled and have ended by then. When all fail, raises an error with the code of
 --- the first function's error, whose message names every failure and whose field `errors` lists them.
 function task.any(functions)
     check_functions(functions, "macvm.any")
@@ -155,10 +155,10 @@ function task.any(functions)
         error(core.error { code = "config", message = "macvm.any needs at least one function" })
     end
     local scope <close> = setmetatable({}, SCOPE)
-    local winner, results, failures = nil, nil, {}
+    local winner, result, failures = nil, nil, {}
     local function on_end(i, ok, value)
         if ok and not winner then
-            winner, results = i, value
+            winner, result = i, value[1]
             cancel_others(scope, i)
         elseif not ok then
             failures[i] = value or cancelled()
@@ -169,7 +169,7 @@ function task.any(functions)
     end
     join_all(scope, function(i, err) failures[i] = failures[i] or err end)
     if not winner then error(all_failed(failures)) end
-    return winner, table.unpack(results, 1, results.n)
+    return result, winner
 end
 
 return task

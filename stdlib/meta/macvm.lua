@@ -26,7 +26,7 @@
 ---@class macvm.boot.spec
 ---@field kernel? string Linux kernel: a bzImage, or an uncompressed vmlinux, which starts quicker.
 ---@field initrd? string Initial RAM disk.
----@field cmdline? string Kernel command line. macvm's own guest: added to macvm's words. Your own kernel: used as it is, plus `console=ttyS0` unless it names a console.
+---@field cmdline? string Kernel command line. macvm's own guest: added to macvm's words. Your own kernel: used as it is, plus `console=ttyS0` unless it names a console, and words for macvm's agent.
 
 --- A virtio block device.
 ---@class macvm.disk.spec
@@ -455,19 +455,19 @@ function macvm.log(level, text) end
 ---@return ...
 function macvm.timeout(seconds, fn, ...) end
 
---- Runs every function in a task of its own and waits for all. Returns a list that holds, for each
---- function in the order given, the list of its results (with their number as `n`). The first error cancels the
---- others, waits for their end and is raised.
+--- Runs every function in a task of its own and waits for all. Returns the list of their results, one of
+--- each function in the order given (its first, or nil; their number is `n`). The first error cancels the others, waits for
+--- their end and is raised.
 ---@param functions function[]
----@return any[][]
+---@return any[]
 function macvm.all(functions) end
 
---- Runs every function in a task of its own until one succeeds. Returns its place in the list
---- and its results; the others are cancelled and have ended by then. When all fail, raises an error with the code of
+--- Runs every function in a task of its own until one succeeds. Returns its (first) result and its
+--- place in the list; the others are cancelled and have ended by then. When all fail, raises an error with the code of
 --- the first function's error, whose message names every failure and whose field `errors` lists them.
 ---@param functions function[]
+---@return any
 ---@return integer
----@return ...
 function macvm.any(functions) end
 
 macvm.timeline = {}

@@ -183,7 +183,7 @@ return {
                 jobs[i] = function() return vm:must("echo job " .. i) end
             end
             local results = macvm.all(jobs)
-            for i = 1, 63 do ctx.eq(results[i][1], "job " .. i .. "\n") end
+            for i = 1, 63 do ctx.eq(results[i], "job " .. i .. "\n") end
             ctx.eq(yes.ended, false)
             yes:kill(9)
             local status, signal = yes:wait()

@@ -89,8 +89,8 @@ return {
                 function() return vm:must "sleep 0.2; echo slow" end,
                 function() return vm:must "echo quick" end,
             }
-            ctx.eq(results[1][1], "slow\n")
-            ctx.eq(results[2][1], "quick\n")
+            ctx.eq(results[1], "slow\n")
+            ctx.eq(results[2], "quick\n")
             ctx.within(10, ctx.raises, "guest", macvm.all, {
                 function() vm:must "sleep 600" end,
                 function() vm:must "exit 1" end,
@@ -101,7 +101,7 @@ return {
         name = "any: the first that succeeds; the others end",
         run = function(ctx)
             local vm = ctx.shared
-            local which, out = ctx.within(10, macvm.any, {
+            local out, which = ctx.within(10, macvm.any, {
                 function() return vm:must "sleep 600" end,
                 function() return vm:must "exit 1" end,
                 function() return vm:must "echo won" end,

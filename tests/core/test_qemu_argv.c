@@ -258,11 +258,13 @@ static void test_kernel_command_line(void **state)
         {{.own = true, .kvm = true, .name = "web", .user = ""},
          "console=ttyS0 quiet panic=0 8250.nr_uarts=1 cryptomgr.notests init_on_alloc=0 "
          "macvm.hostname=web"},
-        {{.name = "web", .nat = true, .tsc_khz = 1}, "console=ttyS0"},
-        {{.name = "web", .user = "root=/dev/vda1 ro"}, "root=/dev/vda1 ro console=ttyS0"},
-        {{.name = "web", .user = "netconsole=x"}, "netconsole=x console=ttyS0"},
-        {{.name = "web", .user = "ro console=tty0"}, "ro console=tty0"},
-        {{.name = "web", .user = "console=hvc0 ro"}, "console=hvc0 ro"},
+        {{.name = "web", .nat = true, .tsc_khz = 1},
+         "macvm.hostname=web macvm.ip=10.0.2.15/24,10.0.2.2,10.0.2.3 console=ttyS0"},
+        {{.name = "web", .user = "root=/dev/vda1 ro"},
+         "macvm.hostname=web root=/dev/vda1 ro console=ttyS0"},
+        {{.name = "web", .user = "netconsole=x"}, "macvm.hostname=web netconsole=x console=ttyS0"},
+        {{.name = "web", .user = "ro console=tty0"}, "macvm.hostname=web ro console=tty0"},
+        {{.name = "web", .user = "console=hvc0 ro"}, "macvm.hostname=web console=hvc0 ro"},
     };
 
     (void)state;

@@ -140,7 +140,7 @@ t.case("64 commands at once", function()
     local vm = machine(function(argv) return { status = 0, stdout = argv[3], delay = 0.01 } end)
     local list = {}
     for i = 1, 64 do list[i] = function() return vm:must("command " .. i) end end
-    for i, result in ipairs(macvm.all(list)) do t.eq(result[1], "command " .. i) end
+    for i, result in ipairs(macvm.all(list)) do t.eq(result, "command " .. i) end
 end)
 
 t.case("read and write: byte for byte", function()

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * macvm's own guest gets the words of the table, then what the user adds, which wins where the
- * kernel takes the last. A user's own kernel gets the user's words alone, and a console on the
- * serial port unless they name one: without it neither its output nor its panic would be seen.
+ * kernel takes the last. A user's own kernel gets the user's words, and a console on the serial
+ * port unless they name one: without it neither its output nor its panic would be seen.
  * Pure.
  */
 #include "backend/qemu/cmdline.h"
@@ -54,7 +54,12 @@ static void put_own(mvm__buf *out, const mvm__cmdline *in)
      * of a quick enough reference clock. It checks the figure later and corrects it. */
     if (!in->kvm && in->tsc_khz > 0)
         mvm__buf_printf(out, " tsc_early_khz=%" PRId64, in->tsc_khz);
-    mvm__buf_printf(out, " macvm.hostname=%s", in->name);
+}
+
+/* For macvm's agent, where it is the init of the guest; everybody else passes over them. */
+static void put_agent_words(mvm__buf *out, const mvm__cmdline *in)
+{
+    mvm__buf_printf(out, "%smacvm.hostname=%s", mvm__buf_len(out) ? " " : "", in->name);
     if (in->nat) /* the fixed addresses of QEMU's user network */
         put(out, "macvm.ip=10.0.2.15/24,10.0.2.2,10.0.2.3");
 }
@@ -65,6 +70,7 @@ char *mvm__cmdline_build(const mvm__cmdline *in)
 
     if (in->own)
         put_own(&out, in);
+    put_agent_words(&out, in);
     if (in->user && in->user[0])
         put(&out, in->user);
     if (!in->own && !has_word(mvm__buf_str(&out), "console="))

@@ -58,6 +58,9 @@ static bool boots_firmware(mvm_vm *vm)
     return strcmp(mvm_record_str(mvm_vm_config(vm), "guest"), "efi") == 0;
 }
 
+/* With less, its kernel panics or hangs while it unpacks the initramfs. */
+#define OWN_GUEST_MEMORY (INT64_C(112) << 20)
+
 static bool boots_own_guest(mvm_vm *vm)
 {
     return !boots_firmware(vm) && !boot_field(vm, "kernel");
@@ -118,9 +121,19 @@ static int check_firmware_boot(mvm_vm *vm, mvm_err *err)
 
 static int check_memory(mvm_vm *vm, mvm_err *err)
 {
-    if (mvm_record_int(mvm_vm_config(vm), "memory") % (1 << 20) == 0)
+    int64_t memory = mvm_record_int(mvm_vm_config(vm), "memory");
+    bool enough = memory >= OWN_GUEST_MEMORY || !boots_own_guest(vm);
+    char shown[24];
+
+    if (memory % (1 << 20) == 0 && enough)
         return 0;
-    mvm_fail(err, MVM_ECONFIG, "memory has to be whole MiB");
+    if (enough) {
+        mvm_fail(err, MVM_ECONFIG, "memory has to be whole MiB");
+    } else {
+        mvm_fail(err, MVM_ECONFIG, "%s is too small for macvm's own guest",
+                 mvm_format_size(memory, shown, sizeof(shown)));
+        mvm_err_hint(err, "%s or more", mvm_format_size(OWN_GUEST_MEMORY, shown, sizeof(shown)));
+    }
     mvm_err_field(err, "memory");
     return MVM_ECONFIG;
 }
