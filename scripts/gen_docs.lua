@@ -447,4 +447,8 @@ local function main(args)
     if stale[1] then error(table.concat(stale, ", ") .. ": not up to date with the source; run `make docs`", 0) end
 end
 
-main(arg)
+local ok, why = pcall(main, arg)
+if not ok then
+    io.stderr:write("gen_docs: ", tostring(why), "\n")
+    os.exit(1)
+end
