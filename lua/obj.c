@@ -168,7 +168,7 @@ void *mvl_check(lua_State *L, int idx, const mvl_class *class)
 bool mvl_method(lua_State *L)
 {
     lua_pushvalue(L, 2);
-    lua_rawget(L, lua_upvalueindex(1));
+    lua_gettable(L, lua_upvalueindex(1)); /* the stdlib may answer for more (later.lua) */
     if (!lua_isnil(L, -1))
         return true;
     lua_pop(L, 1);

@@ -8,6 +8,7 @@ local core = require "macvm.core"
 local exec = require "macvm.exec"
 local expect = require "macvm.expect"
 local files = require "macvm.files"
+local later = require "macvm.later"
 local strict = require "macvm.strict"
 local task = require "macvm.task"
 
@@ -104,6 +105,8 @@ function vm:once(event, fn)
     return subscription
 end
 
+setmetatable(vm, { __index = later.verb })
+
 core.class("console").expect = expect.expect
 
 -- ---- fields of the classes, as the manual tells them ----------------------------------
@@ -160,4 +163,4 @@ core.class("console").expect = expect.expect
 --- task.traceback: string|nil
 --- After an error that was a string: the calls that led to it.
 
-return strict.fields(macvm, "macvm")
+return strict.fields(macvm, "macvm", later.device)

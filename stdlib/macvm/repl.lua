@@ -151,11 +151,19 @@ function Session:complain(err, traceback)
     end
     self.failed = true
     if self.interactive then
-        self:say(self:paint("bad", one_line(err)))
+        local text = one_line(err)
+        if self.told and is_error(err) and text:find(self.told, 1, true) then return end -- the panic that was just shown
+        self:say(self:paint("bad", text))
         if traceback and self.verbose then self:say(traceback) end
     else
         self.report.print(err, { verbose = self.verbose }, traceback)
     end
+end
+
+-- The first line of a kernel's report without what stood before it and its time; the console has all of it.
+local function headline(text)
+    local line = one_line(text:match "[^\r\n]*%S[^\r\n]*" or "")
+    return line:match "%[ *%d+%.%d+%] *(.+)$" or line
 end
 
 local EVENTS <const> = {
@@ -167,7 +175,10 @@ local EVENTS <const> = {
         for _, mark in ipairs(vm.timeline) do ready = mark.name == "ready" and mark.at or ready end
         return session:paint("good", ready and ("ready after %.2f s"):format(ready) or "ready")
     end,
-    panic = function(session, _, text) return session:paint("bad", "panic: " .. one_line(text)) end,
+    panic = function(session, _, text)
+        session.told = headline(text)
+        return session:paint("bad", "panic: " .. session.told)
+    end,
     error = function(session, _, err)
         return session:paint("bad", "error: " .. one_line(is_error(err) and err.message or err))
     end,
@@ -213,7 +224,7 @@ end
 -- Runs fn as a task, so that it may wait and Ctrl-C can end it. Returns its results, packed, or nil.
 function Session:run(fn, ...)
     local traceback
-    self.interrupted = false
+    self.interrupted, self.told = false, nil
     self.current = core.spawn(function(...)
         self.term:guard()
         return table.pack(xpcall(fn, function(err)

@@ -20,10 +20,13 @@ local function did_you_mean(word, words)
     return near and ("did you mean `%s`?"):format(near) or nil
 end
 
--- Reading a field that `t` does not have raises. `what` is how the message calls the table.
-function strict.fields(t, what)
+-- Reading a field that `t` does not have raises, unless other(name) has an answer. `what` is how the message
+-- calls the table.
+function strict.fields(t, what, other)
     return setmetatable(t, {
         __index = function(_, name)
+            local answer = other and other(name)
+            if answer then return answer end
             error(core.error {
                 code = "config",
                 message = ("%s has no `%s`"):format(what, tostring(name)),

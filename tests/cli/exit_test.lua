@@ -40,6 +40,8 @@ t.case("--json makes the error an object", function()
     t.eq(#r.lines, 1)
     t.match(r.lines[1], '^{"error":{"code":"config"')
     t.has(r.lines[1], "did you mean `memory`?")
+    r = command.run(t, { "run", "--json", "lab.lua" }, { files = { ["lab.lua"] = "error 'plain'" } })
+    t.eq(r.stderr, '{"error":{"code":"script","status":1,"text":"lab.lua:1: plain"}}\n')
 end)
 
 t.case("an error in a task that nobody joins is told once and fails the run", function()
@@ -103,6 +105,17 @@ end)
 t.case("what the host can't do: 3", function()
     local r = lab "local vm = macvm.vm 'x' vm:sim_fail('start', 1, 'no such luck') vm:start()"
     command.fails(t, r, 3, "x: ", "no such luck")
+end)
+
+t.case("an error of a command has the script's line", function()
+    local backend = command.capture "command -v qemu-system-x86_64" ~= "" and "qemu" or "sim"
+    for _, what in ipairs { "vm:must { '/none' }", "vm:must('ls', { cwd = '/none' })" } do
+        command.fails(t, command.lab(t, "local vm <close> = macvm.vm 'x'\nvm:start()\n" .. what, { backend = backend }), 1,
+            "lab.lua:3: x: ", "/none")
+    end
+    local r = command.lab(t, "local vm <close> = macvm.vm 'x' vm:start() vm:wait 'ready'\n" ..
+        "macvm.spawn(function() vm:sim_inject('die', 'gone') end)\nvm:exec 'sleep 3600'", { backend = "sim" })
+    command.fails(t, r, 1, "lab.lua:3: x: ")
 end)
 
 t.case("output that can't be written is told", function()

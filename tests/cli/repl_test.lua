@@ -279,6 +279,16 @@ t.case("a terminal that is closed ends the session", function()
     t.eq(command.capture("find " .. term.dir .. "/run ! -type d"), "", "files left behind")
 end)
 
+t.case("a panic is shown by its first line, once", function()
+    local term = start()
+    term:line "vm = macvm.vm 'a' vm:start() vm:wait 'ready'"
+    term:line "macvm.spawn(function() vm:sim_inject('panic', 'out of luck') end) vm:exec 'sleep 3600'"
+    term:expect "\na: panic: Kernel panic %- not syncing: out of luck\nmacvm>$"
+    term:line "vm:exec 'true'"
+    term:expect "a: [^\n]*kernel panicked[^\n]*\nmacvm>$"
+    leave(term)
+end)
+
 t.case("the terminal is as it was afterwards", function()
     local term = start()
     leave(term)

@@ -127,3 +127,33 @@ t.case("Ctrl-C while a real machine runs a command", function()
     p:signal "INT"
     quiet(p:wait(), 130)
 end)
+
+-- Nothing in a guest that has panicked follows a request to power off, so none is waited for.
+local PANICKED = [[
+    local vm <close> = macvm.vm 'x'
+    vm:start()
+    print(pcall(vm.exec, vm, 'echo c >/proc/sysrq-trigger'))
+    print 'panicked'
+    WHAT
+]]
+
+local function seconds()
+    return tonumber(command.capture "date +%s.%N")
+end
+
+t.case("a real machine whose kernel has panicked is put away at once", function()
+    if not HAS_QEMU then t.skip "there is no QEMU here" end
+    local p = start((PANICKED:gsub("WHAT", "")), "qemu")
+    t.has(p:until_line "^false", "kernel panicked")
+    p:until_line "^panicked$"
+    local began = seconds()
+    quiet(p:wait(), 0)
+    t.ok(seconds() - began < 2, "at the end of the script")
+
+    p = start((PANICKED:gsub("WHAT", "macvm.sleep(3600)")), "qemu")
+    p:until_line "^panicked$"
+    began = seconds()
+    p:signal "INT"
+    quiet(p:wait(), 130)
+    t.ok(seconds() - began < 2, "after Ctrl-C")
+end)

@@ -48,6 +48,14 @@ t.case("a verb that does not exist: did you mean", function()
     command.fails(t, command.run(t, { "help", "docter" }), 2, "did you mean `doctor`?")
 end)
 
+t.case("-v may stand before the verb, other options may not", function()
+    local files = { ["lab.lua"] = "error 'x'" }
+    t.has(command.run(t, { "-v", "run", "lab.lua" }, { files = files }).stderr, "stack traceback")
+    t.has(command.run(t, { "--verbose", "run", "lab.lua" }, { files = files }).stderr, "stack traceback")
+    t.match(command.run(t, { "-v" }).stderr, "^usage: macvm VERB")
+    command.fails(t, command.run(t, { "--json", "run", "lab.lua" }), 2, "--json", "options follow it")
+end)
+
 t.case("options that are wrong", function()
     command.fails(t, command.run(t, { "run", "--bakend", "sim", "x.lua" }), 2, "--bakend", "did you mean --backend?")
     command.fails(t, command.run(t, { "run", "-q", "x.lua" }), 2, "there is no option -q")
@@ -107,6 +115,7 @@ end)
 t.case("doctor tells what works, and says so in its exit status", function()
     local r = command.run(t, { "doctor" })
     t.match(r.stdout, "qemu")
+    if r.stdout:find "tcg" then t.match(r.stdout, "ok  accelerator +tcg .-\n +quicker with: ") end
     local json = command.run(t, { "doctor", "--json" })
     t.eq(json.status, r.status)
     t.has(json.stdout, '"works": ' .. tostring(r.status == 0))
@@ -155,6 +164,18 @@ t.case("check prints the plan and starts nothing", function()
     t.eq(json.status, 0, json.stderr)
     t.has(json.stdout, '"name": "web"')
     t.has(json.stdout, '"ok": true')
+end)
+
+t.case("check tells what a machine boots", function()
+    local function boots(spec, ...)
+        local r = command.run(t, { "check", "lab.lua" },
+            { files = { k = "", ["lab.lua"] = "macvm.vm { backend = 'sim', " .. spec .. " }" } })
+        for _, words in ipairs { ... } do t.has(r.stdout, words) end
+    end
+    boots("", "\n  boot  macvm's own small Linux guest\n")
+    boots("boot = { cmdline = 'loglevel=6' }", "\n  boot  macvm's own small Linux guest, cmdline = loglevel=6\n")
+    boots("boot = { kernel = 'k', cmdline = 'ro' }", "\n  boot  kernel = ", "/k, initrd = none, cmdline = ro\n")
+    boots("guest = 'efi'", "\n  boot  whatever the firmware finds")
 end)
 
 t.case("check finds what start would find", function()

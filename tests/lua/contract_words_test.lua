@@ -288,6 +288,19 @@ t.case("tasks", function()
     refuses("config", "a list of functions", function() macvm.all(print) end)
 end)
 
+t.case("what this version does not have is an unsupported error, not a call of nil", function()
+    local vm = macvm.vm { backend = "sim" }
+    for _, verb in ipairs { "connect", "listen", "screenshot", "type", "key", "click", "balloon", "snapshot",
+                            "restore", "snapshots", "fork" } do
+        refuses("unsupported", "this version of macvm has no", function() vm[verb](vm) end)
+    end
+    for _, kind in ipairs { "share", "vsock", "balloon", "sound", "display", "keyboard", "pointer", "clipboard" } do
+        refuses("unsupported", "no " .. kind .. " device", function() macvm[kind] {} end)
+        t.eq((vm:can(kind)), false)
+    end
+    t.eq(vm.forks, nil)
+end)
+
 t.case("the end of a scope stops the machine, and names are free again", function()
     do
         local vm <close> = macvm.vm { name = "scoped", backend = "sim" }

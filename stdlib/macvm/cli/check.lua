@@ -57,14 +57,27 @@ local function show_device(row)
     return row.kind .. (parts[1] and "  " .. table.concat(parts, ", ") or "")
 end
 
+-- "macvm's own small Linux guest, cmdline = loglevel=6"
+local function show_boot(row)
+    local boot = row.boot or {}
+    local parts
+    if boot.kernel then
+        parts = { "kernel = " .. boot.kernel, "initrd = " .. (boot.initrd or "none") }
+    elseif row.guest == "efi" then
+        parts = { "whatever the firmware finds on the first disk" }
+    elseif row.guest == "macos" then
+        parts = { "macOS" }
+    else
+        parts = { "macvm's own small Linux guest" }
+    end
+    if boot.cmdline then parts[#parts + 1] = "cmdline = " .. boot.cmdline end
+    return table.concat(parts, ", ")
+end
+
 local function show(row)
     report.write(("%s: %s, %s, %d %s, %s of memory\n"):format(row.name, row.backend or "no hypervisor",
         row.arch or core.host().arch, row.cpus, row.cpus == 1 and "CPU" or "CPUs", core.format_size(row.memory)))
-    if row.boot and (row.boot.kernel or row.boot.initrd) then
-        report.write("  boot  kernel = ", row.boot.kernel or "none", ", initrd = ", row.boot.initrd or "none", "\n")
-    elseif not row.boot then
-        report.write("  boot  macvm's own small Linux guest\n")
-    end
+    report.write("  boot  ", show_boot(row), "\n")
     for _, device in ipairs(row.devices) do report.write("  ", show_device(device), "\n") end
     if row.error then report.write("  wrong: ", row.error, "\n") end
 end

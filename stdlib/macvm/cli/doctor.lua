@@ -19,8 +19,8 @@ local function show(host)
     for _, f in ipairs(host.findings) do
         report.write("  ", f.ok and colour("32", "ok") or colour("31", "no"), "  ",
             f.what, (" "):rep(width - #f.what), "  ", f.detail, "\n")
-        if not f.ok and f.cure ~= "" then
-            report.write((" "):rep(width + 8), "to cure it: ", f.cure, "\n")
+        if f.cure ~= "" then
+            report.write((" "):rep(width + 8), f.ok and "quicker with: " or "to cure it: ", f.cure, "\n")
         end
     end
 end

@@ -76,20 +76,28 @@ end
 
 -- ---- dispatch ------------------------------------------------------------------------
 
+-- The verb's name and the words for it. -v may stand before the verb too.
 local function pick(args)
-    local first = args[1]
+    local rest, at = {}, 1
+    while args[at] and (args[at] == "--verbose" or args[at]:find "^%-v+$") do
+        rest[at], at = args[at], at + 1
+    end
+    table.move(args, at + 1, #args, at, rest)
+    local first = args[at]
     if first == nil then
-        if core.isatty(0) and core.isatty(1) then return "repl", {} end
+        if core.isatty(0) and core.isatty(1) then return "repl", rest end
         io.stderr:write(cli.overview())
         return nil
     end
-    local rest = table.move(args, 2, #args, 1, {})
     if first == "--help" or first == "-h" then return "help", rest end
     if first == "--version" or first == "-V" then return "version", rest end
     return first, rest
 end
 
 local function no_such_verb(name)
+    if name:find "^%-" then
+        return options.usage_error(("%s stands before the verb: options follow it (`macvm run %s`)"):format(name, name))
+    end
     local near = nearest(name, cli.VERBS)
     if not near and (name:find "%.lua$" or name:find "/") then
         return options.usage_error(("there is no verb `%s` (did you mean `macvm run %s`?)"):format(name, name))

@@ -37,7 +37,7 @@ function report.line(err)
 end
 
 local function as_json(err)
-    local object = { text = report.line(err), status = report.status(err) }
+    local object = { code = "script", text = report.line(err), status = report.status(err) }
     if type(err) == "table" then
         for _, key in ipairs { "code", "message", "field", "hint", "vm" } do
             local value = rawget(err, key)
