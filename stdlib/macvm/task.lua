@@ -38,7 +38,9 @@ end
 -- Raises `config` unless `fn` can be called.
 function task.check_function(fn, what)
     if not is_callable(fn) then
-        error(core.error { code = "config", message = ("%s: what is called must be a function, got %s"):format(what, type(fn)) })
+        error(core.error {
+            code = "config", message = ("%s: what is called must be a function, got %s"):format(what, type(fn)),
+        })
     end
 end
 
