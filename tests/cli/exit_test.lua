@@ -110,8 +110,8 @@ end)
 t.case("an error of a command has the script's line", function()
     local backend = command.capture "command -v qemu-system-x86_64" ~= "" and "qemu" or "sim"
     for _, what in ipairs { "vm:must { '/none' }", "vm:must('ls', { cwd = '/none' })" } do
-        local lab = command.lab(t, "local vm <close> = macvm.vm 'x'\nvm:start()\n" .. what, { backend = backend })
-        command.fails(t, lab, 1, "lab.lua:3: x: ", "/none")
+        local words = command.lab(t, "local vm <close> = macvm.vm 'x'\nvm:start()\n" .. what, { backend = backend })
+        command.fails(t, words, 1, "lab.lua:3: x: ", "/none")
     end
     local r = command.lab(t, "local vm <close> = macvm.vm 'x' vm:start() vm:wait 'ready'\n" ..
         "macvm.spawn(function() vm:sim_inject('die', 'gone') end)\nvm:exec 'sleep 3600'", { backend = "sim" })
