@@ -219,7 +219,7 @@ function vm:stats(opts) end
 --- `sh -c`; a list is an argv, and may hold the options too: `vm:exec { "ls", "-l", cwd = "/etc" }`. A command that fails
 --- is a result, not an error: `status` is 0..255, or 128 + `signal` when a signal ended it. A machine that is on its way up is
 --- waited for. A command ends when it has exited and both outputs are closed, so a child in the background that holds one
---- open is waited for too: redirect its output. `timeout` is in seconds (900 when left out, with the wait for the machine): then
+--- open is waited for too: redirect its output. `timeout` is in seconds (900 when left out) and counts from the call, with at most 120 s of it for a machine on its way up: then
 --- the command and its children are killed and `timeout` is raised; the error's fields `stdout` and `stderr` hold what was printed so far. Raises `state` when
 --- the machine is down, `agent` when it or its agent dies meanwhile, `guest` when the command can't be started or
 --- prints more than 64 MiB.

@@ -13,7 +13,7 @@ typedef struct mvm_finding {
     const char *what; /* "qemu", "accelerator", "guest image", ... */
     bool ok;
     char detail[256]; /* version and path, or what is missing */
-    char cure[160];   /* what to install or do; "" when ok */
+    char cure[160]; /* what to install or do; of one that is ok: what would make it better, or "" */
 } mvm_finding;
 
 /* Looks afresh; fills at most `cap` findings and returns how many there are. May run
