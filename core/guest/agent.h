@@ -8,6 +8,7 @@
 #ifndef MVM_GUEST_AGENT_H
 #define MVM_GUEST_AGENT_H
 
+#include <spawn.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -160,5 +161,9 @@ void mvm__button_scan(void);
 /* Copies of a file of a few kilobytes; the length, or -1. Terminated, a final newline removed. */
 long mvm__read_small(const char *path, char *out, size_t cap);
 int mvm__write_small(const char *path, const char *text);
+
+/* exec.c: how everything that the agent starts begins: leader of a session, no signal blocked or
+ * ignored. For posix_spawnattr_destroy. */
+void mvm__spawn_attr(posix_spawnattr_t *attr);
 
 #endif

@@ -235,19 +235,25 @@ static int open_pipes(pipes *p, bool with_stdin)
     return 0;
 }
 
-static int spawn(command *c, const pipes *p, int cwd, pid_t *pid)
+void mvm__spawn_attr(posix_spawnattr_t *attr)
 {
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
     sigset_t none, all;
 
     sigemptyset(&none);
     sigfillset(&all);
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setflags(&attr,
+    posix_spawnattr_init(attr);
+    posix_spawnattr_setflags(attr,
                              POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &all);
+    posix_spawnattr_setsigmask(attr, &none);
+    posix_spawnattr_setsigdefault(attr, &all);
+}
+
+static int spawn(command *c, const pipes *p, int cwd, pid_t *pid)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+
+    mvm__spawn_attr(&attr);
     posix_spawn_file_actions_init(&actions);
     if (p->in[0] >= 0)
         posix_spawn_file_actions_adddup2(&actions, p->in[0], 0);

@@ -129,18 +129,11 @@ static void spawn_shell(void)
     char *argv[] = {sh, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
-    sigset_t none, all;
 
     gethostname(name, sizeof name);
     snprintf(prompt, sizeof prompt, "%.64s:\\w# ", name);
     setenv("PS1", prompt, 1);
-    sigemptyset(&none);
-    sigfillset(&all);
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setflags(&attr,
-                             POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &all);
+    mvm__spawn_attr(&attr);
     posix_spawn_file_actions_init(&actions);
     /* The first terminal that a session's leader opens becomes its own. */
     posix_spawn_file_actions_addopen(&actions, 0, console_path, O_RDWR, 0);

@@ -13,7 +13,7 @@ typedef struct mvm_finding {
     const char *what; /* "qemu", "accelerator", "guest image", ... */
     bool ok;
     char detail[256]; /* version and path, or what is missing */
-    char cure[160]; /* what to install or do; of one that is ok: what would make it better, or "" */
+    char cure[160]; /* what to do about it; of one that is ok: what would be better still, or "" */
 } mvm_finding;
 
 /* Looks afresh; fills at most `cap` findings and returns how many there are. May run
