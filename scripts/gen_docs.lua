@@ -269,9 +269,9 @@ local function machines_md(out, order)
         if type(event) == "table" then name, args = event.name or event[1], event.args or event[2] or "" end
         out[#out + 1] = ("| `%s` | %s |"):format(name, args)
     end
-    out[#out + 1] = "\nA handler of `*` gets the machine, the name of the event, and the same. `channel`, `balloon`, `network` "
-        .. "and `snapshot`\nbelong to devices and powers that this version does not have: nothing but a simulated machine, told to, raises "
-        .. "them.\n"
+    out[#out + 1] = "\nA handler of `*` gets the machine, the name of the event, and the same. `channel`, `balloon`, "
+        .. "`network` and `snapshot`\nbelong to devices and powers that this version does not have: nothing but a "
+        .. "simulated machine, told to, raises them.\n"
     out[#out + 1] = "vm:can knows: `" .. table.concat(core.abilities(), "` `") .. "`.\n"
 end
 
