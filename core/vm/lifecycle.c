@@ -448,7 +448,7 @@ void mvm__vm_on_exit(mvm_vm *vm, const mvm_err *err)
     gone.code = MVM_ESTATE;
     mvm__console_down(vm->console, &gone);
     mvm__record_freeze(vm->config, false);
-    vm->rebooting = false;
+    vm->rebooting = vm->resetting = vm->panicked = false;
     enter(vm, err ? MVM_ERROR : MVM_STOPPED);
     if (err)
         mvm__vm_emit(vm, &(mvm_event){.name = "error", .err = err});

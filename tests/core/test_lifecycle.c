@@ -792,8 +792,11 @@ static void test_panicked_guest_stays_panicked(void **state)
     assert_int_equal(MVM_EAGENT, err.code);
     assert_non_null(mvm_vm_kill(vm, waiter_for(&end, 60), &err));
     await(lab, &end);
-    vm_up(lab, vm); /* a new run, a new kernel */
-    assert_true(mvm_vm_ready(vm));
+    /* A new run, a new kernel: who waits for it before it starts is not told of the old one. */
+    assert_non_null(mvm_vm_wait_ready(vm, waiter_for(&end, 60), &err));
+    vm_up(lab, vm);
+    await(lab, &end);
+    assert_int_equal(0, end.err.code);
     mvm_vm_unref(vm);
 }
 
