@@ -160,8 +160,10 @@ function Running:pid()
     return assert(tonumber(read(self.dir .. "/pid"):match "%d+"))
 end
 
-function Running:signal(name)
-    assert(sh(("bash -c 'kill -%s -- -%d'"):format(name, self:pid())))
+-- `late`: the process may have ended already, by an earlier signal.
+function Running:signal(name, late)
+    local sent = sh(("bash -c 'kill -%s -- -%d' 2>/dev/null"):format(name, self:pid()))
+    assert(sent or late, "there is no process to signal")
 end
 
 function Running:wait()
