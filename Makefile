@@ -64,6 +64,7 @@ AGENT_SRC := $(wildcard core/guest/*.c) core/wire/agent_wire.c
 STDLIB    := $(shell find stdlib -name '*.lua' 2>/dev/null)
 TEST_SRC  := $(wildcard tests/core/test_*.c)
 HELP_SRC  := $(wildcard tests/support/*.c)
+PEER_SRC  := $(wildcard tests/guest/*.c)
 FUZZ_SRC  := $(wildcard tests/fuzz/fuzz_*.c)
 OWN_C     := $(wildcard core/*/*.[ch] core/*/*/*.[ch] lua/*.[ch] tests/*/*.[ch] scripts/*/*.[ch])
 
@@ -74,18 +75,19 @@ MAIN_OBJ  := $(call objects,$(MAIN_SRC))
 SO_OBJ    := $(call objects,$(SO_SRC))
 AGENT_OBJ := $(patsubst %.c,$(BUILD)/agent/%.o,$(AGENT_SRC))
 TESTS     := $(patsubst tests/core/%.c,$(BUILD)/tests/%,$(TEST_SRC))
+PEERS     := $(patsubst tests/%.c,$(BUILD)/%,$(PEER_SRC))
 FUZZERS   := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(FUZZ_SRC))
 # The guest always gets the plain static agent; a sanitised one is for the tests that run it here.
 AGENT     := $(if $(SAN)$(FUZZ),build/macvm-agent,$(BUILD)/macvm-agent)
 AGENTS    := $(sort $(AGENT) $(BUILD)/macvm-agent)
 
 .PHONY: all tests run test test-slow bench install uninstall clean fmt fmt-check lint check-asan \
-        check-layers fuzzers fuzz-smoke docs docs-check help
+        check-layers fuzzers fuzz-smoke docs docs-check help guest-aarch64 guest-x86_64 guest-6.12
 .DELETE_ON_ERROR:
 .SECONDARY:
 
 all: $(BUILD)/macvm $(BUILD)/macvm.so $(BUILD)/libmacvm.a $(AGENTS)
-tests: all $(TESTS)
+tests: all $(TESTS) $(PEERS)
 
 # ---- what is built --------------------------------------------------------------
 
@@ -142,16 +144,29 @@ $(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/.flags
 	$(Q)$(COMPILE) $(TEST_INC) $(PKG_CFLAGS) -c -o $@ $<
 
 # The agent runs in the guest as a static program without any library but libc.
-AGENT_CC = $(CC) -std=c11 -D_GNU_SOURCE $(WARNINGS) -ffunction-sections -fdata-sections -MD -MP \
-             $(if $(SAN)$(FUZZ),$(OPTIMISE) $(SANITIZE),-Os)
+AGENT_FLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) -ffunction-sections -fdata-sections -MD -MP \
+              $(if $(SAN)$(FUZZ),$(OPTIMISE) $(SANITIZE),-Os) $(CORE_INC)
 $(BUILD)/agent/%.o: %.c $(BUILD)/.flags
 	@$(say) CC "$< (agent)"
 	@mkdir -p $(@D)
-	$(Q)$(AGENT_CC) $(CORE_INC) -c -o $@ $<
+	$(Q)$(CC) $(AGENT_FLAGS) -c -o $@ $<
 
 $(BUILD)/macvm-agent: $(AGENT_OBJ)
 	@$(say) LINK $@
 	$(Q)$(CC) $(if $(SAN)$(FUZZ),$(SANITIZE),-static -s) -Wl,--gc-sections -o $@ $^
+
+# The same for a guest of another architecture, by Debian's cross compiler (scripts/bootstrap ARCH).
+define cross_agent
+$(BUILD)/agent-$(1)/%.o: %.c $(BUILD)/.flags
+	@$(say) CC "$$< (agent, $(1))"
+	@mkdir -p $$(@D)
+	$(Q)$(1)-linux-gnu-gcc $(AGENT_FLAGS) -c -o $$@ $$<
+
+$(BUILD)/macvm-agent-$(1): $(patsubst %.c,$(BUILD)/agent-$(1)/%.o,$(AGENT_SRC))
+	@$(say) LINK $$@
+	$(Q)$(1)-linux-gnu-gcc -static -s -Wl,--gc-sections -o $$@ $$^
+endef
+$(foreach arch,aarch64 x86_64,$(eval $(call cross_agent,$(arch))))
 
 ifneq ($(AGENT),$(BUILD)/macvm-agent)
 $(AGENT): $(AGENT_SRC) $(wildcard core/guest/*.h core/wire/agent_wire.h)
@@ -172,17 +187,23 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/core/%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -o $@ $^ $(MOCKA_LIBS) $(PKG_LIBS) -lpthread -lm
 
+# What tests run inside guests: static, and never sanitised.
+$(BUILD)/guest/%: tests/guest/%.c $(BUILD)/.flags
+	@$(say) CC "$< (guest)"
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STANDARD) $(WARNINGS) -O2 -static -s -o $@ $<
+
 $(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(TEST_LIBS)
 	@$(say) LINK $@
 	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $^ $(PKG_LIBS) -lpthread -lm
 
--include $(shell find $(BUILD)/obj $(BUILD)/agent -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/agent $(BUILD)/agent-* -name '*.d' 2>/dev/null)
 
 # ---- what is run -----------------------------------------------------------------
 
 # Several of these in one call come one after the other; the makes that they start build with all
 # jobs (`+` hands those down).
-ifneq ($(filter run test test-slow bench lint check-asan fuzz-smoke,$(MAKECMDGOALS)),)
+ifneq ($(filter run test test-slow bench lint check-asan fuzz-smoke guest-%,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
 submake = $(MAKE) --no-print-directory
@@ -227,6 +248,17 @@ bench:
 $(BUILD)/bench-probe: scripts/bench/probe.c $(BUILD)/libmacvm.a
 	@$(say) CC $<
 	$(Q)$(COMPILE) $(CORE_INC) -o $@ $^
+
+# Guests that only some tests and labs need: for another architecture, with another kernel.
+guest-aarch64 guest-x86_64: guest-%:
+	@scripts/bootstrap run $*
+	+@$(submake) SAN= FUZZ= BUILD=build CC=gcc build/macvm-agent-$*
+	@scripts/guest/build --arch $* --agent build/macvm-agent-$*
+
+guest-6.12: guest-%:
+	@scripts/bootstrap run
+	+@$(submake) $(AGENT)
+	@scripts/guest/build --name $* --agent $(AGENT)
 
 lint:
 	@scripts/bootstrap run test
@@ -280,6 +312,7 @@ help:
 	'make bench        measure against raw QEMU and write docs/performance.md' \
 	'make install      PREFIX=/usr/local DESTDIR=; `make uninstall` takes it away again' \
 	'make fmt          format the C sources; fmt-check only looks' \
+	'make guest-aarch64  the small guest for arm64 machines; guest-6.12: with the kernel of backports' \
 	'make lint         both compilers, formatting, static analysis, layers, documents' \
 	'make check-asan   every test under AddressSanitizer, LeakSanitizer and UBSan' \
 	'make fuzz-smoke   every fuzzer for a moment (SECONDS=10)' \

@@ -109,6 +109,27 @@ static bool next_key(lua_State *L, int table, int after, bool *odd)
     return found;
 }
 
+/* The value on top of the stack, or each of a list: several guest ports of host port 0. */
+static void set_entry(lua_State *L, mvm_record *rec, const mvm_field *f, const char *key, int level)
+{
+    mvm_value value = {.type = MVM_T_NIL};
+    mvm_err err;
+    size_t len = strlen(key);
+    bool picks = f->type == MVM_T_FORWARD && len > 2 && strcmp(key + len - 2, ":0") == 0;
+    lua_Integer n = picks && lua_istable(L, -1) ? luaL_len(L, -1) : 0;
+
+    for (lua_Integer i = n > 0; i <= n; i++) {
+        if (n > 0)
+            lua_geti(L, -1, i);
+        if (!to_value(L, -1, MVM_T_STRING, &value))
+            value.type = MVM_T_LIST; /* refused below with the words for it */
+        if (mvm_record_set_entry(rec, f->name, key, &value, &err) != 0)
+            mvl_fail_at(L, &err, level);
+        if (n > 0)
+            lua_pop(L, 1);
+    }
+}
+
 static void set_entries(lua_State *L, mvm_record *rec, const char *path, const mvm_field *f,
                         int idx, int level)
 {
@@ -124,10 +145,7 @@ static void set_entries(lua_State *L, mvm_record *rec, const char *path, const m
         lua_replace(L, key);
         lua_pushvalue(L, key);
         lua_rawget(L, idx);
-        if (!to_value(L, -1, MVM_T_STRING, &value))
-            value.type = MVM_T_LIST; /* refused below with the words for it */
-        if (mvm_record_set_entry(rec, f->name, lua_tostring(L, key), &value, &err) != 0)
-            mvl_fail_at(L, &err, level);
+        set_entry(L, rec, f, lua_tostring(L, key), level);
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
@@ -244,7 +262,17 @@ static void push_entries(lua_State *L, const mvm_record *rec, const char *field)
 
     lua_newtable(L);
     for (size_t i = 0; mvm_record_entry(rec, field, i, &key, &value); i++) {
+        int type = lua_getfield(L, -1, key); // t, what the key has already
+        if (type == LUA_TNUMBER) {           // one of several becomes a list
+            lua_createtable(L, 2, 0);
+            lua_insert(L, -2);
+            lua_rawseti(L, -2, 1);
+        }
         mvl_push_value(L, &value);
+        if (type == LUA_TNUMBER || type == LUA_TTABLE)
+            lua_rawseti(L, -2, luaL_len(L, -2) + 1);
+        else
+            lua_remove(L, -2); // t, value
         lua_setfield(L, -2, key);
     }
 }
@@ -313,6 +341,18 @@ lua_Integer mvl_arg_integer(lua_State *L, int idx, const char *what)
     return n;
 }
 
+int64_t mvl_arg_size(lua_State *L, int idx, const char *what)
+{
+    int64_t bytes = 0;
+    mvm_err err;
+
+    if (lua_type(L, idx) != LUA_TSTRING)
+        return mvl_arg_integer(L, idx, what);
+    if (mvm_parse_size(lua_tostring(L, idx), &bytes, &err) != 0)
+        mvl_fail(L, &err);
+    return bytes;
+}
+
 static int fail_option(lua_State *L, const char *name, const char *hint, const char *message)
 {
     mvm_err err;
@@ -324,14 +364,21 @@ static int fail_option(lua_State *L, const char *name, const char *hint, const c
     return mvl_fail(L, &err);
 }
 
+/* `extra`: names, with blanks between. */
 static void refuse_option(lua_State *L, const char *name, const char *extra)
 {
-    const char *known[] = {"timeout", extra};
-    char hint[96];
+    const char *known[4] = {"timeout"};
+    size_t n = 1;
+    char hint[96], words[64];
+    char *save = NULL;
 
-    if (strcmp(name, known[0]) == 0 || (extra && strcmp(name, extra) == 0))
-        return;
-    const char *near = mvm_nearest(name, known, extra ? 2 : 1);
+    snprintf(words, sizeof(words), "%s", extra ? extra : "");
+    for (char *w = strtok_r(words, " ", &save); w && n < 4; w = strtok_r(NULL, " ", &save))
+        known[n++] = w;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(name, known[i]) == 0)
+            return;
+    const char *near = mvm_nearest(name, known, n);
     snprintf(hint, sizeof(hint), near ? "did you mean `%s`?" : "it has: %s",
              near ? near : known[0]);
     fail_option(L, name, hint, "unknown option");

@@ -10,11 +10,9 @@
 int luaopen_macvm_core(lua_State *L)
 {
     static const mvl_class *const classes[] = {
-        &mvl_vm_class,      &mvl_device_class,
-        &mvl_record_class,  &mvl_process_class,
-        &mvl_stream_class,  &mvl_file_class,
-        &mvl_console_class, &mvl_sub_class,
-        &mvl_task_class,    NULL,
+        &mvl_vm_class,       &mvl_device_class, &mvl_record_class,  &mvl_process_class,
+        &mvl_stream_class,   &mvl_file_class,   &mvl_console_class, &mvl_sub_class,
+        &mvl_listener_class, &mvl_task_class,   &mvl_server_class,  NULL,
     };
 
     mvl_open(L);
@@ -24,6 +22,7 @@ int luaopen_macvm_core(lua_State *L)
     luaL_setfuncs(L, mvl_lib_task, 0);
     luaL_setfuncs(L, mvl_lib_host, 0);
     luaL_setfuncs(L, mvl_lib_schema, 0);
+    luaL_setfuncs(L, mvl_lib_sock, 0);
     mvl_open_error(L);
     lua_setfield(L, -2, "error");
     mvl_classes_open(L, classes); // core, core.class

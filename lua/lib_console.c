@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The serial console: the class "console". Its box holds a reference of the machine that it
- * belongs to.
+ * Consoles: the class "console". Its box holds a reference of the machine that it belongs to, with
+ * which its console lives.
  */
 #include "mvl.h"
+
+#include <string.h>
 
 #include "mvm/console.h"
 
 typedef struct mvl_console {
     mvl_obj obj;
     mvm_vm *vm;
+    mvm_console *console;
 } mvl_console;
+
+enum { CONSOLE_UV_ID = 1, CONSOLE_NUV = CONSOLE_UV_ID };
 
 static void console_release(void *box)
 {
@@ -18,6 +23,7 @@ static void console_release(void *box)
 
     mvm_vm_unref(c->vm);
     c->vm = NULL;
+    c->console = NULL;
 }
 
 static mvm_console *check_console(lua_State *L, int idx)
@@ -26,14 +32,71 @@ static mvm_console *check_console(lua_State *L, int idx)
 
     if (!c->vm)
         mvl_failf(L, MVM_ESTATE, NULL, "this console is closed");
-    return mvm_vm_console(c->vm);
+    return c->console;
+}
+
+/* Pushes the console's one userdata of the table of consoles at idx. */
+static void push_console(lua_State *L, int idx, mvm_vm *vm, mvm_console *console, const char *id)
+{
+    if (lua_rawgetp(L, idx, console) != LUA_TUSERDATA) {
+        lua_pop(L, 1);
+        mvl_console *c = mvl_obj_new(L, &mvl_console_class);
+        c->vm = mvm_vm_ref(vm);
+        c->console = console;
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, idx, console);
+    }
+    lua_pushstring(L, id);
+    lua_setiuservalue(L, -2, CONSOLE_UV_ID);
+}
+
+/* Pushes the table of the userdata that stand for the consoles of the machine at 1. */
+static void push_known(lua_State *L)
+{
+    if (lua_getiuservalue(L, 1, VM_UV_CONSOLE) == LUA_TTABLE)
+        return;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, VM_UV_CONSOLE);
 }
 
 void mvl_push_console(lua_State *L, mvm_vm *vm)
 {
-    mvl_console *c = mvl_obj_new(L, &mvl_console_class);
+    char id[48];
+    mvm_console *console = mvm_vm_console_at(vm, 0, id);
 
-    c->vm = mvm_vm_ref(vm);
+    push_known(L);
+    push_console(L, lua_gettop(L), vm, console, id);
+    lua_remove(L, -2);
+}
+
+void mvl_push_consoles(lua_State *L, mvm_vm *vm)
+{
+    char id[48];
+    mvm_console *console;
+
+    push_known(L);
+    int known = lua_gettop(L);
+    lua_newtable(L);
+    for (size_t i = 0; (console = mvm_vm_console_at(vm, i, id)) != NULL; i++) {
+        push_console(L, known, vm, console, id);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, -3, id);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_remove(L, known);
+}
+
+static int console_index(lua_State *L)
+{
+    mvl_check(L, 1, &mvl_console_class);
+    if (mvl_method(L))
+        return 1;
+    if (lua_type(L, 2) != LUA_TSTRING || strcmp(lua_tostring(L, 2), "id") != 0)
+        return 0;
+    lua_getiuservalue(L, 1, CONSOLE_UV_ID);
+    return 1;
 }
 
 static uint64_t opt_position(lua_State *L, int idx)
@@ -103,6 +166,21 @@ static int console_send(lua_State *L)
     return 1;
 }
 
+/// console:flush(opts?: {timeout?: number}) -> console
+/// Waits until the machine has taken all that was typed, without a deadline unless a timeout is
+/// given. Raises `state` when it goes down first.
+static int console_flush(lua_State *L)
+{
+    mvm_console *console = check_console(L, 1);
+    double timeout = mvl_opt_timeout(L, 2, -1, NULL);
+
+    if (mvl_of(L)->checking)
+        return mvl_fail_plan(L);
+    mvl_wait *w = mvl_wait_begin(L, timeout);
+    w->core = mvm_console_flush(console, &w->waiter, &w->err);
+    return mvl_then_self(L, mvl_await(L, w, mvl_then_self));
+}
+
 static int console_tostring(lua_State *L)
 {
     const mvl_console *c = mvl_check(L, 1, &mvl_console_class);
@@ -121,17 +199,18 @@ static int console_close(lua_State *L)
 }
 
 static const luaL_Reg console_methods[] = {
-    {"text", console_text}, {"position", console_position},
-    {"wait", console_wait}, {"send", console_send},
-    {NULL, NULL},
+    {"text", console_text}, {"position", console_position}, {"wait", console_wait},
+    {"send", console_send}, {"flush", console_flush},       {NULL, NULL},
 };
 
 const mvl_class mvl_console_class = {
     .name = "console",
     .tname = "macvm.console",
     .size = sizeof(mvl_console),
+    .nuv = CONSOLE_NUV,
     .release = console_release,
     .methods = console_methods,
+    .index = console_index,
     .tostring = console_tostring,
     .close = console_close,
 };

@@ -160,12 +160,19 @@ static int sub_tostring(lua_State *L)
 
 static const luaL_Reg no_methods[] = {{NULL, NULL}};
 
+/* Each checks that the device is of its kind. */
+static const luaL_Reg device_methods[] = {
+    {"resize", mvl_disk_resize},
+    {"link", mvl_net_link},
+    {NULL, NULL},
+};
+
 const mvl_class mvl_device_class = {
     .name = "device",
     .tname = "macvm.device",
     .size = sizeof(mvl_device),
     .release = device_release,
-    .methods = no_methods,
+    .methods = device_methods,
     .index = device_index,
     .newindex = device_newindex,
     .tostring = device_tostring,

@@ -217,20 +217,12 @@ int mvl_vm_on(lua_State *L)
     lua_pushvalue(L, 4);
     s->service = mvl_service(L, 1);
     lua_setiuservalue(L, 4, SUB_UV_SERVICE);
-    if (lua_getiuservalue(L, 1, VM_UV_SUBS) != LUA_TTABLE) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_pushvalue(L, -1);
-        lua_setiuservalue(L, 1, VM_UV_SUBS);
-    }
     s->all = event[0] == '*';
     s->sub = mvm_vm_subscribe(vm, event, on_event, s, &err);
     if (!s->sub)
         return mvl_fail(L, &err);
     s->vm = mvm_vm_ref(vm);
-    lua_pushvalue(L, 4);   // vm, event, fn, sub, subs, sub
-    lua_rawsetp(L, -2, s); /* the machine's box keeps the subscription */
-    lua_settop(L, 4);
+    mvl_vm_keep(L, 1, 4);
     return 1;
 }
 
@@ -246,10 +238,7 @@ static int sub_cancel(lua_State *L)
     s->in = 0;
     s->out = s->next;
     lua_getiuservalue(L, 1, SUB_UV_VM);
-    if (lua_getiuservalue(L, -1, VM_UV_SUBS) == LUA_TTABLE) {
-        lua_pushnil(L);
-        lua_rawsetp(L, -2, s);
-    }
+    mvl_vm_let_go(L, -1, s);
     return 0;
 }
 

@@ -10,54 +10,150 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "mvm/ability.h"
 #include "mvm/host.h"
 #include "mvm/log.h"
 
 enum { FINDINGS_MAX = 64, PATH_SIZE = 4096 };
 
-/// core.host() -> {cpus: integer, memory: integer, arch: string, findings: table[]}
-/// What this host has, and what works on it, looked up afresh (it may run `qemu --version`). Memory
-/// is in bytes; a finding is `{ what =, ok =, detail =, cure = }`.
-static int core_host(lua_State *L)
+static void set_text(lua_State *L, const char *key, const char *text)
+{
+    lua_pushstring(L, text); /* nil for none */
+    lua_setfield(L, -2, key);
+}
+
+static void push_findings(lua_State *L)
 {
     mvm_finding *found = lua_newuserdatauv(L, FINDINGS_MAX * sizeof(*found), 0);
     size_t n = mvm_host_findings(found, FINDINGS_MAX);
 
-    lua_createtable(L, 0, 4);
+    lua_newtable(L);
+    for (size_t i = 0; i < n && i < FINDINGS_MAX; i++) {
+        lua_createtable(L, 0, 4);
+        set_text(L, "what", found[i].what);
+        lua_pushboolean(L, found[i].ok);
+        lua_setfield(L, -2, "ok");
+        set_text(L, "detail", found[i].detail);
+        set_text(L, "cure", found[i].cure);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_remove(L, -2);
+}
+
+static void push_abilities(lua_State *L)
+{
+    const mvm_ability *ability;
+
+    lua_newtable(L);
+    for (size_t i = 0; (ability = mvm_ability_at(i)) != NULL; i++) {
+        const char *reason, *cure;
+        bool can = mvm_host_can(ability, &reason, &cure);
+        lua_createtable(L, 0, 6);
+        set_text(L, "word", ability->word);
+        set_text(L, "what", ability->what);
+        lua_pushboolean(L, can);
+        lua_setfield(L, -2, "can");
+        set_text(L, "reason", can ? NULL : reason);
+        set_text(L, "cure", can || !cure[0] ? NULL : cure);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+}
+
+/// core.host() -> {cpus: integer, memory: integer, arch: string, findings: table[], abilities: table[]}
+/// What this host has, and what works on it, looked up afresh (it may run `qemu --version`). Memory
+/// is in bytes; a finding is `{ what =, ok =, detail =, cure = }`; an ability, of machines that the
+/// host's own hypervisor runs, `{ word =, what =, can =, reason =, cure = }`.
+static int core_host(lua_State *L)
+{
+    lua_createtable(L, 0, 5);
     lua_pushinteger(L, mvm_host_cpus());
     lua_setfield(L, -2, "cpus");
     lua_pushinteger(L, mvm_host_memory());
     lua_setfield(L, -2, "memory");
-    lua_pushstring(L, mvm_host_arch());
-    lua_setfield(L, -2, "arch");
-    lua_newtable(L);
-    for (size_t i = 0; i < n && i < FINDINGS_MAX; i++) {
-        lua_createtable(L, 0, 4);
-        lua_pushstring(L, found[i].what);
-        lua_setfield(L, -2, "what");
-        lua_pushboolean(L, found[i].ok);
-        lua_setfield(L, -2, "ok");
-        lua_pushstring(L, found[i].detail);
-        lua_setfield(L, -2, "detail");
-        lua_pushstring(L, found[i].cure);
-        lua_setfield(L, -2, "cure");
-        lua_rawseti(L, -2, (lua_Integer)i + 1);
-    }
+    set_text(L, "arch", mvm_host_arch());
+    push_findings(L);
     lua_setfield(L, -2, "findings");
+    push_abilities(L);
+    lua_setfield(L, -2, "abilities");
     return 1;
 }
 
-/// core.guest_find(arch?: string) -> string, string, boolean
+static void push_steps(lua_State *L, const mvm_ability *ability)
+{
+    lua_newtable(L);
+    for (int i = 0; ability->vz.steps[i].release; i++) {
+        lua_createtable(L, 0, 2);
+        set_text(L, "release", ability->vz.steps[i].release);
+        set_text(L, "what", ability->vz.steps[i].what);
+        lua_rawseti(L, -2, i + 1);
+    }
+}
+
+/// core.ability_table() -> table[]
+/// What machines can by each back end and version, whatever this host has: `{ word =, what =,
+/// missing =, qemu = { guest =, since =, needs =, cure =, fixed =, none = }, vz = { guest =, steps
+/// = { { release =, what = }, ... }, note =, none = } }`.
+static int core_ability_table(lua_State *L)
+{
+    const mvm_ability *ability;
+
+    lua_newtable(L);
+    for (size_t i = 0; (ability = mvm_ability_at(i)) != NULL; i++) {
+        lua_createtable(L, 0, 5);
+        set_text(L, "word", ability->word);
+        set_text(L, "what", ability->what);
+        set_text(L, "missing", ability->missing);
+        lua_createtable(L, 0, 6);
+        set_text(L, "guest", ability->qemu.guest);
+        set_text(L, "since", ability->qemu.since);
+        set_text(L, "needs", ability->qemu.needs);
+        set_text(L, "cure", ability->qemu.cure);
+        set_text(L, "fixed", ability->qemu.fixed);
+        set_text(L, "none", ability->qemu.none);
+        lua_setfield(L, -2, "qemu");
+        lua_createtable(L, 0, 4);
+        set_text(L, "guest", ability->vz.guest);
+        push_steps(L, ability);
+        lua_setfield(L, -2, "steps");
+        set_text(L, "note", ability->vz.note);
+        set_text(L, "none", ability->vz.none);
+        lua_setfield(L, -2, "vz");
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
+/// core.guest_find(arch?: string, name?: string) -> string, string, boolean
 /// Where macvm's own Linux guest is, or is looked for: kernel, initrd, and whether they are there.
+/// With a name: a further one.
 static int core_guest_find(lua_State *L)
 {
     char kernel[PATH_SIZE], initrd[PATH_SIZE];
-    bool found = mvm_guest_find(luaL_optstring(L, 1, mvm_host_arch()), kernel, initrd, PATH_SIZE);
+    bool found = mvm_guest_find(luaL_optstring(L, 1, mvm_host_arch()), luaL_optstring(L, 2, NULL),
+                                kernel, initrd, PATH_SIZE);
 
     lua_pushstring(L, kernel);
     lua_pushstring(L, initrd);
     lua_pushboolean(L, found);
     return 3;
+}
+
+/// core.guests() -> {arch: string, name: string}[]
+/// The guests with a name that have been built.
+static int core_guests(lua_State *L)
+{
+    mvm_guest guest;
+
+    lua_newtable(L);
+    for (size_t i = 0; mvm_guest_at(i, &guest); i++) {
+        lua_createtable(L, 0, 2);
+        lua_pushstring(L, guest.arch);
+        lua_setfield(L, -2, "arch");
+        lua_pushstring(L, guest.name);
+        lua_setfield(L, -2, "name");
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
 }
 
 /// core.backend(name?: "qemu"|"vz"|"sim")
@@ -168,5 +264,6 @@ const luaL_Reg mvl_lib_host[] = {
     {"backend", core_backend}, {"log_level", core_log_level},
     {"log", core_log},         {"isatty", core_isatty},
     {"columns", core_columns}, {"mkdir_private", core_mkdir_private},
-    {"gc_lab", core_gc_lab},   {NULL, NULL},
+    {"gc_lab", core_gc_lab},   {"ability_table", core_ability_table},
+    {"guests", core_guests},   {NULL, NULL},
 };

@@ -112,6 +112,8 @@ static portion choose(lua_State *L, const char *data, size_t len)
         return (portion){len < want ? len : want, 0, len >= want};
     }
     char format = lua_tostring(L, R_FORMAT)[0];
+    if (format == 's')
+        return (portion){len, 0, len > 0};
     const char *end = format != 'a' && len ? memchr(data, '\n', len) : NULL;
     if (!end)
         return (portion){len, 0, false};
@@ -222,8 +224,8 @@ static void check_format(lua_State *L, int idx)
     }
     const char *format =
         lua_isnoneornil(L, idx) ? "l" : mvl_arg_text(L, idx, "the read format", NULL);
-    if (strlen(format) != 1 || !strchr("lLa", format[0]))
-        mvl_failf(L, MVM_ECONFIG, "\"l\", \"L\", \"a\" or a number of bytes",
+    if (strlen(format) != 1 || !strchr("lLas", format[0]))
+        mvl_failf(L, MVM_ECONFIG, "\"l\", \"L\", \"a\", \"s\" or a number of bytes",
                   "there is no read format \"%s\"", format);
     lua_pushstring(L, format);
     lua_replace(L, idx);
@@ -251,7 +253,8 @@ static int read_begin(lua_State *L)
 
 /// stream:read(format?: string|integer, opts?: {timeout?: number, limit?: integer}) -> string|nil
 /// A line without its newline (`"l"`, the default) or with it (`"L"`), everything up to the end
-/// (`"a"`), or that many bytes, fewer only before the end. At the end: nil, and `""` for `"a"`.
+/// (`"a"`), or that many bytes, fewer only before the end, or what is there, at least one byte
+/// (`"s"`). At the end: nil, and `""` for `"a"`.
 /// Waits without a deadline unless a timeout is given: the stream ends when its process or machine
 /// does, and with an `agent` error when the agent is lost. What a read that failed had taken is
 /// there for the next one. More than `limit` bytes for one read, 16
@@ -270,7 +273,7 @@ static int lines_next(lua_State *L)
     return read_begin(L);
 }
 
-/// stream:lines(format?: "l"|"L"|"a"|integer) -> function
+/// stream:lines(format?: "l"|"L"|"a"|"s"|integer) -> function
 /// An iterator over stream:read(format), for `for line in process.stdout:lines() do`.
 static int stream_lines(lua_State *L)
 {

@@ -92,6 +92,30 @@ void mvl_push_vm(lua_State *L, mvm_vm *vm)
     box_fill(L, self, mvm_vm_ref(vm));
 }
 
+void mvl_vm_keep(lua_State *L, int vm, int idx)
+{
+    vm = lua_absindex(L, vm);
+    idx = lua_absindex(L, idx);
+    if (lua_getiuservalue(L, vm, VM_UV_KEPT) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, vm, VM_UV_KEPT);
+    }
+    lua_pushvalue(L, idx);
+    lua_rawsetp(L, -2, mvl_box(L, idx));
+    lua_pop(L, 1);
+}
+
+void mvl_vm_let_go(lua_State *L, int vm, const void *box)
+{
+    if (lua_getiuservalue(L, vm, VM_UV_KEPT) == LUA_TTABLE) {
+        lua_pushnil(L);
+        lua_rawsetp(L, -2, box);
+    }
+    lua_pop(L, 1);
+}
+
 /* ---- making one ------------------------------------------------------------------------- */
 
 /* Stack: name or nil, spec or nil, level; pushes the box. Protected, so that a machine whose
@@ -170,19 +194,6 @@ static int core_vms(lua_State *L)
 
 /* ---- configuration and looking ------------------------------------------------------------ */
 
-/// vm:attach(device: device) -> vm
-/// Adds a device. Raises `unsupported` while the machine is up.
-static int vm_attach(lua_State *L)
-{
-    mvl_vm *self = mvl_check_vm_box(L, 1);
-    mvm_err err;
-
-    if (mvm_vm_attach(self->vm, mvl_check_device(L, 2), &err) != 0)
-        return mvl_fail(L, &err);
-    lua_settop(L, 1);
-    return 1;
-}
-
 /// vm:check() -> vm
 /// Checks the whole configuration against this host: files, sizes, the other machines, the
 /// hypervisor. Starts nothing. Raises what vm:start would raise.
@@ -257,7 +268,12 @@ static int stats_then(lua_State *L, const mvm_err *err)
 
 /// vm:stats(opts?: {timeout?: number}) -> table
 /// Figures of the running machine (10 s), nested by their names: `stats.memory.size`,
-/// `stats.disk.data.read_bytes`, `stats.accel`. Raises `state` when it is down.
+/// `stats.disk.data.read_bytes`, `stats.accel`. Of a net: `mac`, `link`, and `rx_bytes`,
+/// `tx_bytes`, `rx_packets`, `tx_packets` as the guest sees them, with `counted` to say by whom: the
+/// `"host"` on a bridge, else the `"guest"`, while its agent answers. With a balloon: `balloon.actual`,
+/// `balloon.target`, and what the guest tells of its memory every 2 s: `memory.guest_free`,
+/// `memory.guest_available`, `memory.guest_total`, `memory.guest_cache`. Raises `state` when it is
+/// down.
 static int vm_stats(lua_State *L)
 {
     mvl_vm *self = mvl_check_vm_box(L, 1);
@@ -287,16 +303,6 @@ static void push_timeline(lua_State *L, const mvl_vm *self)
     }
 }
 
-static void push_console(lua_State *L, const mvl_vm *self)
-{
-    if (lua_getiuservalue(L, 1, VM_UV_CONSOLE) == LUA_TUSERDATA)
-        return;
-    lua_pop(L, 1);
-    mvl_push_console(L, self->vm);
-    lua_pushvalue(L, -1);
-    lua_setiuservalue(L, 1, VM_UV_CONSOLE);
-}
-
 /* Properties that are no fields of the schema. */
 static bool push_property(lua_State *L, const mvl_vm *self, const char *key)
 {
@@ -305,7 +311,11 @@ static bool push_property(lua_State *L, const mvl_vm *self, const char *key)
     else if (strcmp(key, "name") == 0)
         lua_pushstring(L, mvm_vm_name(self->vm));
     else if (strcmp(key, "console") == 0)
-        push_console(L, self);
+        mvl_push_console(L, self->vm);
+    else if (strcmp(key, "consoles") == 0)
+        mvl_push_consoles(L, self->vm);
+    else if (strcmp(key, "clipboard") == 0)
+        mvl_push_clipboard(L, self->vm);
     else if (strcmp(key, "timeline") == 0)
         push_timeline(L, self);
     else if (strcmp(key, "backend") == 0 && mvm_vm_backend(self->vm)[0])
@@ -347,8 +357,8 @@ static int fail_set(lua_State *L, const mvl_vm *self, const char *key, const cha
 
 static int vm_newindex(lua_State *L)
 {
-    static const char *const read_only[] = {"state",    "up",      "ready", "console",
-                                            "timeline", "planned", NULL};
+    static const char *const read_only[] = {"state",    "up",       "ready",   "console",
+                                            "consoles", "timeline", "planned", NULL};
     mvl_vm *self = mvl_check_vm_box(L, 1);
     const char *key = luaL_checkstring(L, 2);
 
@@ -356,6 +366,10 @@ static int vm_newindex(lua_State *L)
         return fail_set(L, self, key, "a machine keeps its name", NULL);
     if (strcmp(key, "devices") == 0)
         return fail_set(L, self, key, "can't be replaced", "vm:attach(device) adds one");
+    if (strcmp(key, "clipboard") == 0) {
+        mvl_set_clipboard(L, self->vm, 3);
+        return 0;
+    }
     for (const char *const *p = read_only; *p; p++)
         if (strcmp(key, *p) == 0)
             return fail_set(L, self, key, "can only be read", NULL);
@@ -385,15 +399,25 @@ static int vm_tostring(lua_State *L)
 }
 
 static const luaL_Reg vm_methods[] = {
-    {"attach", vm_attach},
+    {"attach", mvl_vm_attach},
+    {"detach", mvl_vm_detach},
+    {"screenshot", mvl_vm_screenshot},
+    {"type", mvl_vm_type},
+    {"key", mvl_vm_key},
+    {"move", mvl_vm_move},
+    {"click", mvl_vm_click},
     {"check", vm_check},
     {"can", vm_can},
     {"stats", vm_stats},
     {"on", mvl_vm_on},
+    {"connect", mvl_vm_connect},
+    {"listen_raw", mvl_vm_listen},
     {"spawn_raw", mvl_vm_spawn},
     {"open", mvl_vm_open},
     {"push", mvl_vm_push},
     {"pull", mvl_vm_pull},
+    {"forwards", mvl_vm_forwards},
+    {"balloon", mvl_vm_balloon},
     {"sim_script", mvl_sim_script},
     {"sim_fail", mvl_sim_fail},
     {"sim_file", mvl_sim_file},

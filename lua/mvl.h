@@ -95,9 +95,10 @@ enum mvl_task_state {
 struct mvl_task {
     mvl_obj obj;
     lua_State *co;         /* user value TASK_UV_CO; NULL once the box is released */
-    mvl_task *prev, *next; /* in ctx->live or ctx->failed */
+    mvl_task *prev, *next; /* in ctx->live, ctx->aside or ctx->failed */
     enum mvl_task_state state;
     bool service;   /* serves a queue: may idle */
+    bool aside;     /* runs beside the lab: does not keep it alive, in ctx->aside */
     bool cancel;    /* asked, and not yet raised */
     bool cancelled; /* was ever asked */
     bool broken;    /* its body ended with an error */
@@ -112,6 +113,9 @@ enum { TASK_UV_CO = 1, TASK_UV_TRACE, TASK_NUV = TASK_UV_TRACE };
 /* Pushes a new task for the function and its nargs arguments on the stack (which it pops); it runs
  * from the next turn of the loop. */
 mvl_task *mvl_spawn(lua_State *L, int nargs);
+/* The same beside the lab: it does not keep it alive, is not one of its tasks (core.tasks), and is
+ * dropped where it is when the lab ends. */
+mvl_task *mvl_spawn_aside(lua_State *L, int nargs);
 /* The same for a C function that serves a queue: it does not run until it is woken, and may idle:
  * an idle service does not keep the lab alive. */
 mvl_task *mvl_service(lua_State *L, int nargs);
@@ -149,6 +153,7 @@ struct mvl_ctx {
     mvl_obj *objs; /* every open box */
     /* task.c */
     mvl_task *live, *failed; /* not ended and not idle; ended with an error that nobody took */
+    mvl_task *aside;         /* not ended, and not the lab's */
     mvl_task *current;
     lua_State
         *top;     /* the innermost coroutine that was resumed in a way we can pass a wait through */
@@ -226,7 +231,8 @@ bool mvl_method(lua_State *L);
 void mvl_classes_open(lua_State *L, const mvl_class *const *classes);
 
 extern const mvl_class mvl_vm_class, mvl_device_class, mvl_record_class, mvl_process_class,
-    mvl_stream_class, mvl_file_class, mvl_console_class, mvl_sub_class, mvl_task_class;
+    mvl_stream_class, mvl_file_class, mvl_console_class, mvl_sub_class, mvl_task_class,
+    mvl_listener_class, mvl_server_class;
 
 /* ---- errors (err.c) --------------------------------------------------------------------- */
 
@@ -264,9 +270,12 @@ bool mvl_record_push(lua_State *L, mvm_record *rec, const char *field);
 
 /* The text (or number) and the integer at idx; others raise `config`, which calls them `what`. */
 const char *mvl_arg_text(lua_State *L, int idx, const char *what, size_t *len);
+/* Bytes, or "512M". */
+int64_t mvl_arg_size(lua_State *L, int idx, const char *what);
 lua_Integer mvl_arg_integer(lua_State *L, int idx, const char *what);
-/* The options at idx (a table or nothing): a timeout in seconds, and, where `extra` is given, one
- * more field that the caller reads itself. Unknown keys are errors. -1: no deadline. */
+/* The options at idx (a table or nothing): a timeout in seconds, and, where `extra` is given, more
+ * fields ("button double") that the caller reads itself. Unknown keys are errors. -1: no deadline.
+ */
 double mvl_opt_timeout(lua_State *L, int idx, double fallback, const char *extra);
 
 /* ---- what the lib files offer each other --------------------------------------------------- */
@@ -284,18 +293,49 @@ typedef struct mvl_vm {
 mvm_vm *mvl_check_vm(lua_State *L, int idx);
 mvl_vm *mvl_check_vm_box(lua_State *L, int idx);
 int mvl_vm_close(lua_State *L);
+/* The box of the machine at `vm` keeps the userdata at `idx` alive, until it lets go of its box. */
+void mvl_vm_keep(lua_State *L, int vm, int idx);
+void mvl_vm_let_go(lua_State *L, int vm, const void *box);
 extern const luaL_Reg mvl_vm_life[];
 void mvl_push_vm(lua_State *L, mvm_vm *vm);
 mvm_record *mvl_check_device(lua_State *L, int idx);
 void mvl_push_device(lua_State *L, mvm_record *rec);
 void mvl_push_sub_record(lua_State *L, mvm_record *parent, const char *field);
+/* lib_console.c: of the machine whose userdata is at 1: its first console, a table of all. */
 void mvl_push_console(lua_State *L, mvm_vm *vm);
+void mvl_push_consoles(lua_State *L, mvm_vm *vm);
+/* lib_clipboard.c: vm.clipboard, and its new value at idx. */
+void mvl_push_clipboard(lua_State *L, mvm_vm *vm);
+void mvl_set_clipboard(lua_State *L, mvm_vm *vm, int idx);
 /* Pushes a stream that keeps the userdata at `owner` alive. `input`: close means end of input. */
 void mvl_push_stream(lua_State *L, mvm_stream *stream, int owner, bool input);
 
 /* lib_signal.c */
 int mvl_on_signal(lua_State *L);
 void mvl_signals_close(mvl_ctx *ctx);
+
+/* lib_net.c, lib_balloon.c */
+int mvl_vm_forwards(lua_State *L);
+int mvl_net_link(lua_State *L);
+int mvl_vm_balloon(lua_State *L);
+
+/* lib_disk.c */
+int mvl_disk_resize(lua_State *L);
+
+/* lib_screen.c */
+int mvl_vm_screenshot(lua_State *L);
+int mvl_vm_type(lua_State *L);
+int mvl_vm_key(lua_State *L);
+int mvl_vm_move(lua_State *L);
+int mvl_vm_click(lua_State *L);
+
+/* lib_plug.c */
+int mvl_vm_attach(lua_State *L);
+int mvl_vm_detach(lua_State *L);
+
+/* lib_vsock.c */
+int mvl_vm_connect(lua_State *L);
+int mvl_vm_listen(lua_State *L);
 
 int mvl_vm_spawn(lua_State *L);
 int mvl_vm_open(lua_State *L);
@@ -307,10 +347,10 @@ int mvl_sim_fail(lua_State *L);
 int mvl_sim_file(lua_State *L);
 int mvl_sim_inject(lua_State *L);
 /* User values of a VM's box. */
-enum { VM_UV_SUBS = 1, VM_UV_CONSOLE, VM_UV_SCRIPT, VM_UV_REPLY, VM_NUV = VM_UV_REPLY };
+enum { VM_UV_KEPT = 1, VM_UV_CONSOLE, VM_UV_SCRIPT, VM_UV_REPLY, VM_NUV = VM_UV_REPLY };
 
 extern const luaL_Reg mvl_lib_vm[], mvl_lib_device[], mvl_lib_task[], mvl_lib_host[],
-    mvl_lib_schema[];
+    mvl_lib_schema[], mvl_lib_sock[];
 
 /* ---- modules ---------------------------------------------------------------------------- */
 

@@ -37,6 +37,12 @@ static void list_remove(mvl_task **list, mvl_task *t)
     t->prev = t->next = NULL;
 }
 
+/* Where a task is that has not ended. */
+static mvl_task **list_of(mvl_task *t)
+{
+    return t->aside ? &t->obj.ctx->aside : &t->obj.ctx->live;
+}
+
 /* ---- waits ------------------------------------------------------------------------------ */
 
 bool mvl_can_wait(lua_State *L)
@@ -238,7 +244,7 @@ static void end(mvl_task *t, bool failed, int nres)
 
     t->nres = nres;
     t->state = !failed ? MVL_DONE : t->obedient ? MVL_CANCELLED : MVL_FAILED;
-    list_remove(&ctx->live, t);
+    list_remove(list_of(t), t);
     if (t->joiners)
         t->joined = true;
     wake_joiners(t);
@@ -316,15 +322,25 @@ static mvl_task *task_new(lua_State *L, int nargs)
     return t;
 }
 
+static mvl_task *begin(mvl_task *t)
+{
+    list_add(list_of(t), t);
+    mvl_obj_pin(t, true);
+    mvm_loop_defer(t->obj.ctx->loop, run, t);
+    return t;
+}
+
 mvl_task *mvl_spawn(lua_State *L, int nargs)
 {
-    mvl_task *t = task_new(L, nargs);
-    mvl_ctx *ctx = t->obj.ctx;
+    return begin(task_new(L, nargs));
+}
 
-    list_add(&ctx->live, t);
-    mvl_obj_pin(t, true);
-    mvm_loop_defer(ctx->loop, run, t);
-    return t;
+mvl_task *mvl_spawn_aside(lua_State *L, int nargs)
+{
+    mvl_task *t = task_new(L, nargs);
+
+    t->aside = true;
+    return begin(t);
 }
 
 mvl_task *mvl_service(lua_State *L, int nargs)
@@ -427,7 +443,7 @@ void mvl_task_release(void *box)
 {
     mvl_task *t = box;
 
-    list_remove(t->state == MVL_FAILED ? &t->obj.ctx->failed : &t->obj.ctx->live, t);
+    list_remove(t->state == MVL_FAILED ? &t->obj.ctx->failed : list_of(t), t);
     t->co = NULL; /* who still decides its wait, or meant to run it, finds nobody */
     t->obj.awaited = t->state == MVL_NEW || t->state == MVL_READY || t->state == MVL_WAITING;
     if (t->state != MVL_WAITING)

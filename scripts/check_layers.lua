@@ -15,7 +15,8 @@ local LAYERS = {
 }
 
 -- The public header of a noun belongs to the layer that implements it.
-local PUBLIC = { status = 0, log = 0, record = 0, loop = 2, wait = 2, stream = 2, tty = 2 }
+local PUBLIC = { status = 0, log = 0, record = 0, loop = 2, wait = 2, stream = 2, tty = 2, sock = 2,
+                 term = 2 }
 local PUBLIC_RANK = 4 -- all others: vm, lab, process, file, console, host, sim, backend
 
 -- Any of these is somebody else's library; everything not listed is libc or the kernel's.

@@ -45,20 +45,26 @@ void mvm__buf_append(mvm__buf *buf, const void *data, size_t len)
     buf->len += len;
 }
 
+void mvm__buf_vprintf(mvm__buf *buf, const char *fmt, va_list args)
+{
+    va_list again;
+
+    va_copy(again, args);
+    int len = vsnprintf(NULL, 0, fmt, args);
+    if (len > 0) {
+        vsnprintf(mvm__buf_reserve(buf, (size_t)len + 1), (size_t)len + 1, fmt, again);
+        buf->len += (size_t)len;
+    }
+    va_end(again);
+}
+
 void mvm__buf_printf(mvm__buf *buf, const char *fmt, ...)
 {
     va_list args;
 
     va_start(args, fmt);
-    int len = vsnprintf(NULL, 0, fmt, args);
+    mvm__buf_vprintf(buf, fmt, args);
     va_end(args);
-    if (len <= 0)
-        return;
-    char *room = mvm__buf_reserve(buf, (size_t)len + 1);
-    va_start(args, fmt);
-    vsnprintf(room, (size_t)len + 1, fmt, args);
-    va_end(args);
-    buf->len += (size_t)len;
 }
 
 void mvm__buf_consume(mvm__buf *buf, size_t len)

@@ -3,6 +3,7 @@
 #ifndef MVM_BUF_H
 #define MVM_BUF_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 typedef struct mvm__buf {
@@ -13,6 +14,8 @@ typedef struct mvm__buf {
 void mvm__buf_free(mvm__buf *buf); /* and zeroes it */
 void mvm__buf_append(mvm__buf *buf, const void *data, size_t len);
 void mvm__buf_printf(mvm__buf *buf, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void mvm__buf_vprintf(mvm__buf *buf, const char *fmt, va_list args)
+    __attribute__((format(printf, 2, 0)));
 /* Room for `len` more bytes at the returned place; commit what was filled. */
 char *mvm__buf_reserve(mvm__buf *buf, size_t len);
 void mvm__buf_commit(mvm__buf *buf, size_t len);

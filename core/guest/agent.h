@@ -51,7 +51,8 @@ void mvm__session_sent_all(void); /* writes what is queued, waiting up to a seco
  * it is not choked. */
 uint8_t *mvm__out_frame(size_t len); /* place of a payload of up to `len`, until the next call */
 void mvm__out_commit(uint8_t type, uint8_t channel, uint32_t stream, size_t len);
-void mvm__out_error(uint32_t stream, int errnum, const char *what);
+void mvm__out_error(uint32_t stream, int errnum, const char *what); /* "what: strerror" */
+void mvm__out_refuse(uint32_t stream, int errnum, const char *text);
 bool mvm__out_has_room(void);  /* for another DATA frame */
 bool mvm__out_is_choked(void); /* so full that no input should be taken */
 int mvm__out_flush(int fd);    /* 0 all written, 1 the port is full, -errno */
@@ -85,7 +86,7 @@ typedef struct mvm__sink {
     bool open, eof, discard;
 } mvm__sink;
 
-enum mvm__kind { MVM__EXEC, MVM__READ, MVM__WRITE };
+enum mvm__kind { MVM__EXEC, MVM__READ, MVM__WRITE, MVM__MOUNT };
 
 struct mvm__stream {
     mvm__link all;  /* by id */
@@ -98,6 +99,7 @@ struct mvm__stream {
     mvm__sink sink;
     char *target, *temp; /* of a WRITE: temp is NULL when it writes in place */
     int perm;
+    struct mvm__mount *mount; /* of a MOUNT */
 };
 
 void mvm__streams_init(void);
@@ -132,6 +134,10 @@ void mvm__exec_env(bool init); /* the environment that commands begin with */
 void mvm__exec_limits(void);
 void mvm__open(const mvm_agent_frame *f);
 void mvm__file_end(mvm__stream *s); /* all bytes of a WRITE have come */
+void mvm__mount(const mvm_agent_frame *f);
+void mvm__mount_ended(mvm__stream *s);      /* its child has ended */
+void mvm__mount_over(struct mvm__mount *m); /* its stream has ended; NULL is fine */
+void mvm__mounts_retry(void);               /* a device has come: is it one that is waited for? */
 void mvm__power(bool restart);
 
 /* ---- the machine ------------------------------------------------------------------ */
@@ -143,20 +149,37 @@ uint64_t mvm__now_ns(void);
 void mvm__log(const char *what, const char *why); /* one line to stderr, or the kernel's log */
 
 int mvm__port_find(const char *path); /* opens it, or -1 with errno (ENOENT: not there yet) */
-/* Kernel's device events; calls back for each device that was added or changed. */
-int mvm__uevents_open(void (*seen)(const char *subsystem, const char *modalias));
+/* The kernel's device events, of the actions add, change, bind and remove. */
+typedef struct mvm__uevent {
+    const char *action;
+    const char *subsystem; /* "": events were lost, anything may have happened */
+    const char *modalias;  /* NULL: none */
+    const char *interface; /* of the network; NULL: none */
+} mvm__uevent;
+int mvm__uevents_open(void (*seen)(const mvm__uevent *event));
 
 void mvm__init_early(void); /* mounts and modules, up to where READY is honest */
-void mvm__init_late(void);  /* what nobody waits for: the console's shell, the power button */
-void mvm__init_device(const char *subsystem, const char *modalias);
-void mvm__init_child(pid_t pid);
-const char *mvm__cmdline(const char *key, char *value, size_t cap); /* NULL: not given */
+void mvm__init_late(void);  /* what nobody waits for */
+void mvm__init_device(const mvm__uevent *event);
+/* The word `key` for the nth time, from 0. NULL: not given so often. */
+const char *mvm__cmdline(const char *key, size_t nth, char *value, size_t cap);
 void mvm__modules_boot(void);
-void mvm__modules_scan(void); /* loads for every device that is there */
+void mvm__modules_load(const char *name); /* once; no-op for one that is not in the image */
+void mvm__modules_scan(void);             /* loads for every device that is there */
 void mvm__modules_for(const char *modalias);
 void mvm__modules_late(void);
 void mvm__net_setup(void);
+void mvm__net_late(void); /* DHCP on the interfaces that were given no address */
+/* An interface came or has gone; NULL: look at all. */
+void mvm__net_device(const char *interface, bool removed);
+void mvm__net_child(pid_t pid);
+void mvm__terminals_start(void);
+void mvm__terminals_scan(void);
+void mvm__terminal_child(pid_t pid);
 void mvm__button_scan(void);
+
+/* vsock.c: the command `vsock`; argv[0] is its name. */
+int mvm__vsock_command(int argc, char **argv);
 
 /* Copies of a file of a few kilobytes; the length, or -1. Terminated, a final newline removed. */
 long mvm__read_small(const char *path, char *out, size_t cap);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The machine's power button, as ACPI tells of it through an input device:
- * pressing it is a request for a clean power-off.
+ * The machine's power button, an input device that ACPI has made, or on a board
+ * without it a GPIO line: pressing it is a request for a clean power-off.
  */
 #include <errno.h>
 #include <dirent.h>
@@ -42,7 +42,8 @@ void mvm__button_scan(void)
         if (strncmp(e->d_name, "event", 5) != 0)
             continue;
         snprintf(path, sizeof path, INPUTS "/%s/device/name", e->d_name);
-        if (mvm__read_small(path, name, sizeof name) <= 0 || strcmp(name, "Power Button") != 0)
+        if (mvm__read_small(path, name, sizeof name) <= 0 ||
+            (strcmp(name, "Power Button") != 0 && strcmp(name, "gpio-keys") != 0))
             continue;
         snprintf(path, sizeof path, "/dev/input/%s", e->d_name);
         int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);

@@ -364,6 +364,10 @@ void mvm__exec_ended(pid_t pid, int wait_status)
 
     if (!s)
         return;
+    if (s->kind == MVM__MOUNT) {
+        mvm__mount_ended(s);
+        return;
+    }
     int signum = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
     mvm__stream_exit(s, signum ? 128 + signum : WEXITSTATUS(wait_status), signum);
 }

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The agent as pid 1 of macvm's own guest: file systems, modules, host name
- * and network before READY; a shell on the console and the power button after it.
+ * and network before READY; shells, the power button and what is slow of the
+ * network after it.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -18,13 +15,7 @@
 
 #include "guest/agent.h"
 
-extern char **environ;
-
-static char console_path[160];
-static mvm__source console = {.fd = -1}; /* watched while no shell runs */
-static pid_t shell;
-
-const char *mvm__cmdline(const char *key, char *value, size_t cap)
+const char *mvm__cmdline(const char *key, size_t nth, char *value, size_t cap)
 {
     static char line[4096];
     size_t n = strlen(key);
@@ -32,7 +23,7 @@ const char *mvm__cmdline(const char *key, char *value, size_t cap)
     if (!line[0])
         mvm__read_small("/proc/cmdline", line, sizeof line);
     for (const char *at = line; (at = strstr(at, key)) != NULL; at += n) {
-        if ((at == line || at[-1] == ' ') && at[n] == '=') {
+        if ((at == line || at[-1] == ' ') && at[n] == '=' && nth-- == 0) {
             size_t len = strcspn(at + n + 1, " ");
             snprintf(value, cap, "%.*s", (int)len, at + n + 1);
             return value;
@@ -75,7 +66,7 @@ static void set_hostname(void)
 {
     char name[65] = "macvm", hosts[256];
 
-    mvm__cmdline("macvm.hostname", name, sizeof name);
+    mvm__cmdline("macvm.hostname", 0, name, sizeof name);
     if (sethostname(name, strlen(name)))
         mvm__log("macvm.hostname", strerror(errno));
     snprintf(hosts, sizeof hosts,
@@ -98,80 +89,29 @@ void mvm__init_early(void)
     mvm__net_setup();
 }
 
-void mvm__init_device(const char *subsystem, const char *modalias)
+void mvm__init_device(const mvm__uevent *event)
 {
-    if (modalias)
-        mvm__modules_for(modalias);
-    else if (!*subsystem)
+    bool all = !*event->subsystem;
+    bool removed = strcmp(event->action, "remove") == 0;
+
+    if (event->modalias && !removed)
+        mvm__modules_for(event->modalias);
+    if (all)
         mvm__modules_scan();
-    else if (strcmp(subsystem, "input") == 0)
+    if (all || (strcmp(event->subsystem, "input") == 0 && !removed))
         mvm__button_scan();
-}
-
-/* ---- the shell on the console -------------------------------------------------------- */
-
-/* The device behind /dev/console: a shell needs one that can be its terminal. */
-static bool find_console(void)
-{
-    char active[128];
-
-    if (mvm__read_small("/sys/class/tty/console/active", active, sizeof active) <= 0)
-        return false;
-    const char *last = strrchr(active, ' ');
-    snprintf(console_path, sizeof console_path, "/dev/%s", last ? last + 1 : active);
-    return true;
-}
-
-static void spawn_shell(void)
-{
-    char name[65] = "macvm", prompt[96];
-    char sh[] = "/bin/sh";
-    char *argv[] = {sh, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-
-    gethostname(name, sizeof name);
-    snprintf(prompt, sizeof prompt, "%.64s:\\w# ", name);
-    setenv("PS1", prompt, 1);
-    mvm__spawn_attr(&attr);
-    posix_spawn_file_actions_init(&actions);
-    /* The first terminal that a session's leader opens becomes its own. */
-    posix_spawn_file_actions_addopen(&actions, 0, console_path, O_RDWR, 0);
-    posix_spawn_file_actions_adddup2(&actions, 0, 1);
-    posix_spawn_file_actions_adddup2(&actions, 0, 2);
-    int rc = posix_spawn(&shell, sh, &actions, &attr, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attr);
-    unsetenv("PS1");
-    if (rc) {
-        shell = 0;
-        mvm__log(console_path, strerror(rc));
-    }
-}
-
-static void on_console(mvm__source *source, uint32_t events)
-{
-    (void)events;
-    mvm__loop_close(source); /* the bytes stay with the terminal: the shell reads them */
-    spawn_shell();
-}
-
-/* The shell has ended: the next one comes when somebody types, so that one which can't live is not
- * started over and over. */
-void mvm__init_child(pid_t pid)
-{
-    if (pid != shell || shell == 0)
-        return;
-    shell = 0;
-    int fd = open(console_path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd >= 0 && mvm__loop_watch(&console, fd, EPOLLIN, on_console))
-        mvm__loop_close(&console);
+    if (all || ((strcmp(event->subsystem, "graphics") == 0 ||
+                 strcmp(event->subsystem, "virtio-ports") == 0) &&
+                !removed))
+        mvm__terminals_scan();
+    if (all || strcmp(event->subsystem, "net") == 0)
+        mvm__net_device(all ? NULL : event->interface, removed);
 }
 
 void mvm__init_late(void)
 {
-    if (find_console())
-        spawn_shell();
+    mvm__terminals_start();
     mvm__modules_late();
     mvm__button_scan();
+    mvm__net_late();
 }

@@ -31,8 +31,8 @@ static void reap(void)
 
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
         mvm__exec_ended(pid, status);
-        if (mvm__is_init)
-            mvm__init_child(pid);
+        mvm__terminal_child(pid);
+        mvm__net_child(pid);
     }
 }
 
@@ -95,11 +95,15 @@ static bool try_port(void)
     return true;
 }
 
-static void on_device(const char *subsystem, const char *modalias)
+static void on_device(const mvm__uevent *event)
 {
-    if (mvm__is_init)
-        mvm__init_device(subsystem, modalias);
-    if (!mvm__session_is_open() && (!*subsystem || strcmp(subsystem, "virtio-ports") == 0))
+    bool bound = strcmp(event->action, "bind") == 0, all = !*event->subsystem;
+
+    if (mvm__is_init && !bound)
+        mvm__init_device(event);
+    if (all || (bound && strcmp(event->subsystem, "virtio") == 0))
+        mvm__mounts_retry();
+    if (!mvm__session_is_open() && (all || strcmp(event->subsystem, "virtio-ports") == 0))
         try_port();
 }
 
@@ -163,6 +167,9 @@ int main(int argc, char **argv)
 
     mvm__began_ns = mvm__now_ns();
     mvm__is_init = getpid() == 1;
+    const char *slash = strrchr(argv[0], '/');
+    if (strcmp(slash ? slash + 1 : argv[0], "vsock") == 0)
+        return mvm__vsock_command(argc, argv);
     for (int i = 1; i < argc && !mvm__is_init; i++) {
         if (strcmp(argv[i], "--port") == 0 && i + 1 < argc) {
             port_path = argv[++i];

@@ -126,6 +126,11 @@ static void load(const char *name)
     load_file(m);
 }
 
+void mvm__modules_load(const char *name)
+{
+    load(name);
+}
+
 static void load_line(char *line, void *ud)
 {
     (void)ud;

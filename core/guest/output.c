@@ -55,11 +55,21 @@ void mvm__out_commit(uint8_t type, uint8_t channel, uint32_t stream, size_t len)
     end += MVM_AGENT_HEADER + len;
 }
 
+void mvm__out_refuse(uint32_t stream, int errnum, const char *text)
+{
+    size_t len = MVM_MIN(strlen(text), (size_t)ERROR_TEXT);
+    mvm_agent_writer w = {.data = mvm__out_frame(4 + 2 + len), .cap = 4 + 2 + len};
+
+    mvm_agent_put_u32(&w, (uint32_t)errnum);
+    mvm_agent_put_str(&w, text, len);
+    mvm__out_commit(MVM_AGENT_ERROR, 0, stream, w.len);
+}
+
 void mvm__out_error(uint32_t stream, int errnum, const char *what)
 {
     const char *why = strerror(errnum);
     size_t what_len = what ? MVM_MIN(strlen(what), (size_t)ERROR_WHAT) : 0;
-    char text[ERROR_TEXT];
+    char text[ERROR_TEXT + 1];
     size_t len = 0;
 
     if (what_len) {
@@ -67,14 +77,10 @@ void mvm__out_error(uint32_t stream, int errnum, const char *what)
         memcpy(text + what_len, ": ", 2);
         len = what_len + 2;
     }
-    size_t why_len = MVM_MIN(strlen(why), sizeof text - len);
+    size_t why_len = MVM_MIN(strlen(why), (size_t)ERROR_TEXT - len);
     memcpy(text + len, why, why_len);
-    len += why_len;
-    mvm_agent_writer w = {.data = mvm__out_frame(4 + 2 + len), .cap = 4 + 2 + len};
-
-    mvm_agent_put_u32(&w, (uint32_t)errnum);
-    mvm_agent_put_str(&w, text, len);
-    mvm__out_commit(MVM_AGENT_ERROR, 0, stream, w.len);
+    text[len + why_len] = '\0';
+    mvm__out_refuse(stream, errnum, text);
 }
 
 bool mvm__out_has_room(void)

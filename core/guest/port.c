@@ -54,23 +54,27 @@ int mvm__port_find(const char *path)
 }
 
 static mvm__source uevents = {.fd = -1};
-static void (*on_seen)(const char *subsystem, const char *modalias);
+static void (*on_seen)(const mvm__uevent *event);
 
 /* "ACTION@devpath" and then NAME=value strings. */
 static void parse_event(const char *text, size_t len)
 {
-    const char *subsystem = "", *modalias = NULL, *action = "";
+    static const char *const actions[] = {"add", "change", "bind", "remove"};
+    mvm__uevent event = {.action = "", .subsystem = "?"};
 
     for (size_t at = 0; at < len; at += strlen(text + at) + 1) {
         if (strncmp(text + at, "ACTION=", 7) == 0)
-            action = text + at + 7;
+            event.action = text + at + 7;
         else if (strncmp(text + at, "SUBSYSTEM=", 10) == 0)
-            subsystem = text + at + 10;
+            event.subsystem = text + at + 10;
         else if (strncmp(text + at, "MODALIAS=", 9) == 0)
-            modalias = text + at + 9;
+            event.modalias = text + at + 9;
+        else if (strncmp(text + at, "INTERFACE=", 10) == 0)
+            event.interface = text + at + 10;
     }
-    if (strcmp(action, "add") == 0 || strcmp(action, "change") == 0)
-        on_seen(subsystem, modalias);
+    for (size_t i = 0; i < MVM_COUNT(actions); i++)
+        if (strcmp(event.action, actions[i]) == 0)
+            on_seen(&event);
 }
 
 static void on_uevents(mvm__source *source, uint32_t events)
@@ -85,7 +89,7 @@ static void on_uevents(mvm__source *source, uint32_t events)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == ENOBUFS) { /* events were lost: look at everything */
-            on_seen("", NULL);
+            on_seen(&(mvm__uevent){.action = "", .subsystem = ""});
             continue;
         }
         if (n <= 0)
@@ -96,7 +100,7 @@ static void on_uevents(mvm__source *source, uint32_t events)
     }
 }
 
-int mvm__uevents_open(void (*seen)(const char *subsystem, const char *modalias))
+int mvm__uevents_open(void (*seen)(const mvm__uevent *event))
 {
     struct sockaddr_nl addr = {.nl_family = AF_NETLINK, .nl_groups = 1};
     int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);

@@ -163,15 +163,18 @@ static void on_frame(const mvm_agent_frame *f)
             mvm__out_error(f->stream, EPROTO, "bad POWER");
     } else if (s) {
         on_stream_frame(s, f);
-    } else if (f->type == MVM_AGENT_EXEC || f->type == MVM_AGENT_OPEN) {
+    } else if (f->type == MVM_AGENT_EXEC || f->type == MVM_AGENT_OPEN ||
+               f->type == MVM_AGENT_MOUNT) {
         if (f->stream == 0)
             mvm__out_error(0, EPROTO, "stream 0 is the session's");
         else if (mvm__streams_full())
             mvm__out_error(f->stream, EAGAIN, "too many streams");
         else if (f->type == MVM_AGENT_EXEC)
             mvm__exec(f);
-        else
+        else if (f->type == MVM_AGENT_OPEN)
             mvm__open(f);
+        else
+            mvm__mount(f);
     } /* else it was in flight when its stream ended */
 }
 

@@ -91,6 +91,7 @@ void mvm__stream_end(mvm__stream *s)
     tap_close(&s->tap[1]);
     mvm__loop_close(&s->sink.source);
     s->sink.open = false;
+    mvm__mount_over(s->mount);
     mvm__list_remove(&s->all);
     count--;
     mvm__list_append(&dead, &s->dead);
@@ -101,6 +102,8 @@ void mvm__stream_drop(mvm__stream *s)
     if (mvm__linked(&s->dead))
         return;
     mvm__exec_signal(s, SIGKILL);
+    if (s->kind == MVM__MOUNT && s->pid > 0)
+        kill(s->pid, SIGKILL);
     if (s->temp)
         unlink(s->temp);
     mvm__stream_end(s);
@@ -128,6 +131,7 @@ void mvm__streams_bury(void)
         free(s->sink.queue);
         free(s->target);
         free(s->temp);
+        free(s->mount);
         free(s);
     }
 }

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -119,6 +121,30 @@ size_t mvm__pipe_write(mvm__pipe *pipe, const void *data, size_t len)
         }
     }
     return done;
+}
+
+size_t mvm__pipe_write_fd(mvm__pipe *pipe, const void *data, size_t len, int fd)
+{
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    struct msghdr msg = {.msg_iov = &part,
+                         .msg_iovlen = 1,
+                         .msg_control = control.room,
+                         .msg_controllen = sizeof(control.room)};
+    struct cmsghdr *head = CMSG_FIRSTHDR(&msg);
+    ssize_t n = -1;
+
+    head->cmsg_level = SOL_SOCKET;
+    head->cmsg_type = SCM_RIGHTS;
+    head->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(head), &fd, sizeof(int));
+    while (!pipe->closed && !pipe->gone &&
+           (n = sendmsg(pipe->fd, &msg, MSG_NOSIGNAL)) < 0 && errno == EINTR)
+        continue;
+    return n > 0 ? (size_t)n : 0;
 }
 
 void mvm__pipe_read(mvm__pipe *pipe, bool on)

@@ -26,6 +26,9 @@ typedef struct mvm__pipe_ops {
 mvm__pipe *mvm__pipe_open(mvm_loop *loop, int fd, const mvm__pipe_ops *ops, void *ud);
 /* How many bytes were taken now; fewer than len: `writable` follows. 0 once the peer is gone. */
 size_t mvm__pipe_write(mvm__pipe *pipe, const void *data, size_t len);
+/* The same with a descriptor, of which the peer gets a copy with the first byte; without it when
+ * nothing was taken. */
+size_t mvm__pipe_write_fd(mvm__pipe *pipe, const void *data, size_t len, int fd);
 void mvm__pipe_read(mvm__pipe *pipe, bool on); /* stop or go on delivering */
 /* Delivers what has arrived already, reading or not, up to `limit` bytes. */
 void mvm__pipe_drain(mvm__pipe *pipe, size_t limit);

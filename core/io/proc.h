@@ -28,6 +28,10 @@ typedef struct mvm__proc_spec {
     const char *cwd;         /* NULL: ours */
     const int *fds;          /* what the child finds at 3, 4, 5, ...; they stay the caller's */
     size_t nfds;
+    /* Called in the child before the program is run: 0 or an errno. Only async-signal-safe calls.
+     * NULL: nothing to do. */
+    int (*enter)(const void *arg);
+    const void *enter_arg;
     mvm__proc_exit_fn on_exit;
     void *ud;
 } mvm__proc_spec;
@@ -53,6 +57,14 @@ bool mvm__proc_which(const char *name, char *path, size_t cap);
  * and the first cap - 1 bytes of its standard output. It is killed after `seconds` (MVM_ETIMEOUT).
  */
 int mvm__proc_output(const char *const *argv, double seconds, char *out, size_t cap, int *status,
+                     mvm_err *err);
+
+/*
+ * Runs a program that sends one descriptor over the unix socket at its descriptor 3, and gives that
+ * descriptor, close-on-exec. It gets so many seconds, and is killed then, also when it was quicker.
+ * Without one: MVM_EIO, and `words` holds what it wrote to its standard error.
+ */
+int mvm__proc_ask_fd(const char *const *argv, double seconds, char *words, size_t cap,
                      mvm_err *err);
 
 #endif

@@ -96,6 +96,9 @@ void mvm__child_run(const mvm__child *child)
     close_on_exec_from((int)child->nfds);
     if (child->cwd && chdir(child->cwd) != 0)
         give_up(report_fd, MVM__CHILD_CWD, errno);
+    int error = child->enter ? child->enter(child->enter_arg) : 0;
+    if (error)
+        give_up(report_fd, MVM__CHILD_ENTER, error);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     execve(child->path, (char *const *)child->argv, (char *const *)child->env);

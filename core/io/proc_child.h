@@ -8,7 +8,7 @@
 
 #include "io/proc.h"
 
-enum { MVM__CHILD_SETUP, MVM__CHILD_CWD, MVM__CHILD_EXEC };
+enum { MVM__CHILD_SETUP, MVM__CHILD_CWD, MVM__CHILD_ENTER, MVM__CHILD_EXEC };
 
 typedef struct mvm__child_report {
     int stage, error;
@@ -20,6 +20,8 @@ typedef struct mvm__child {
     const char *cwd;
     int fds[3 + MVM__PROC_FDS_MAX]; /* what goes to 0, 1, 2, 3, ... */
     size_t nfds;
+    int (*enter)(const void *arg);
+    const void *enter_arg;
     int report_fd; /* close-on-exec; takes one mvm__child_report when something fails */
     pid_t parent;
 } mvm__child;

@@ -142,6 +142,8 @@ int mvm__proc_launch(const mvm__proc_spec *spec, const int streams[3], mvm_err *
         return mvm_fail(err, MVM_EUNSUPPORTED, "the program %s was not found%s", spec->argv[0],
                         strchr(spec->argv[0], '/') ? "" : " in PATH");
     mvm__child child = {.path = path, .argv = spec->argv, .cwd = spec->cwd, .nfds = 3 + spec->nfds};
+    child.enter = spec->enter;
+    child.enter_arg = spec->enter_arg;
     memcpy(child.fds, streams, 3 * sizeof(int));
     if (spec->nfds > 0)
         memcpy(child.fds + 3, spec->fds, spec->nfds * sizeof(int));

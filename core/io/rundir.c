@@ -158,6 +158,28 @@ mvm__rundir *mvm__rundir_new(mvm_err *err)
     return dir;
 }
 
+void mvm__rundir_list(void (*found)(void *ud, long pid, const char *path), void *ud)
+{
+    MVM_AUTO_FREE char *parent = parent_path();
+    struct stat st;
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() ? fdopendir(fd) : NULL;
+
+    if (!dir) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+        long pid;
+        if (sscanf(e->d_name, "lab-%ld-", &pid) != 1 || pid <= 0)
+            continue;
+        MVM_AUTO_FREE char *path = mvm__asprintf("%s/%s", parent, e->d_name);
+        found(ud, pid, path);
+    }
+    closedir(dir);
+}
+
 const char *mvm__rundir_path(const mvm__rundir *dir)
 {
     return dir->path;

@@ -78,6 +78,13 @@ void mvm__wait_done(mvm_wait *wait, const mvm_err *err)
     decide(wait, copy);
 }
 
+void mvm__wait_discard(mvm_wait *wait)
+{
+    mvm__list_remove(&wait->link);
+    mvm_timer_cancel(wait->timer);
+    mvm__free(wait);
+}
+
 void mvm_wait_cancel(mvm_wait *wait)
 {
     if (wait->decided)

@@ -29,6 +29,8 @@ mvm_wait *mvm__wait_new(mvm_loop *loop, mvm__list *list, const mvm_waiter *waite
                         const char *what_fmt, ...) __attribute__((format(printf, 4, 5)));
 /* Decides it: fn is called from the loop. err is copied. No-op once decided. */
 void mvm__wait_done(mvm_wait *wait, const mvm_err *err);
+/* Takes back a wait that is not decided: fn is never called. */
+void mvm__wait_discard(mvm_wait *wait);
 /* All of a list, or those with one tag. */
 void mvm__waits_done(mvm__list *list, const mvm_err *err);
 void mvm__waits_done_tag(mvm__list *list, int tag, const mvm_err *err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls: one command or open file of the guest, with its channels. Checks every frame that the
- * guest sends for one, keeps the credit both ways, ends the waits at EXIT and the call when its
+ * Calls: one command, open file or mount of the guest, with its channels. Checks every frame that
+ * the guest sends for one, keeps the credit both ways, ends the waits at EXIT and the call when its
  * outputs have ended too. Loop thread only.
  */
 #include <stdio.h>
@@ -105,7 +105,7 @@ mvm__call *mvm__call_new(mvm_vm *vm, enum mvm__call_kind kind, const char *what)
         add_channel(call, 0, "stdin of ");
         add_channel(call, 1, "stdout of ");
         add_channel(call, 2, "stderr of ");
-    } else {
+    } else if (kind != MVM__CALL_MOUNT) {
         add_channel(call, kind == MVM__CALL_WRITE ? 0 : 1, "");
     }
     call->agent = mvm__vm_agent(vm);
@@ -233,6 +233,8 @@ static const char *on_started(mvm__call *call, mvm_agent_reader *r)
         return "a STARTED frame of the wrong length";
     if (call->started)
         return "a second STARTED frame for one stream";
+    if (call->kind == MVM__CALL_MOUNT)
+        return "a STARTED frame for what does not start";
     if (call->kind == MVM__CALL_EXEC ? pid <= 0 || perm != -1
                                      : pid != 0 || perm < -1 || perm > 07777)
         return "a STARTED frame with impossible values";
@@ -316,7 +318,8 @@ static const char *on_exit_frame(mvm__call *call, mvm_agent_reader *r)
         return "an EXIT frame of the wrong length";
     if (call->exited)
         return "a second EXIT frame for one stream";
-    if (!call->started || signum < 0 || signum > 64 || status < 0 || status > 255)
+    if ((!call->started && call->kind != MVM__CALL_MOUNT) || signum < 0 || signum > 64 ||
+        status < 0 || status > 255)
         return "an EXIT frame with impossible values";
     if (call->kind != MVM__CALL_EXEC && (status != 0 || signum != 0))
         return "an EXIT frame with impossible values";

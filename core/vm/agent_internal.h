@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the files of the agent's host side share: the session (agent.c), its outgoing queue
- * (agent_out.c), and calls (agent_call.c), which are what EXEC and OPEN begin. process.c,
- * file.c and transfer.c stand on calls. Loop thread only.
+ * (agent_out.c), and calls (agent_call.c), which are what EXEC, OPEN and MOUNT begin. process.c,
+ * file.c, transfer.c and mount.c stand on calls. Loop thread only.
  */
 #ifndef MVM_VM_AGENT_INTERNAL_H
 #define MVM_VM_AGENT_INTERNAL_H
@@ -53,7 +53,7 @@ void mvm__agent_pump(mvm__agent *agent); /* sends what can be sent now */
 
 /* ---- agent_call.c ----------------------------------------------------------------- */
 
-enum mvm__call_kind { MVM__CALL_EXEC, MVM__CALL_READ, MVM__CALL_WRITE };
+enum mvm__call_kind { MVM__CALL_EXEC, MVM__CALL_READ, MVM__CALL_WRITE, MVM__CALL_MOUNT };
 
 typedef struct mvm__call mvm__call;
 
@@ -89,7 +89,7 @@ struct mvm__call {
 
 /* A call that has not been sent; the caller owns one reference on it and on its streams. */
 mvm__call *mvm__call_new(mvm_vm *vm, enum mvm__call_kind kind, const char *what);
-/* Sends its first frame (EXEC, OPEN). After an error release it. */
+/* Sends its first frame (EXEC, OPEN, MOUNT). After an error release it. */
 int mvm__call_begin(mvm__call *call, uint8_t type, const void *payload, size_t len, mvm_err *err);
 /* No more interest: CLOSE when it runs, its waits and streams end with MVM_ECANCELLED. */
 void mvm__call_drop(mvm__call *call);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Checking a whole configuration against the host before anything starts:
- * the back end, limits, files, and what two devices or machines can't share.
+ * the back end, limits and files; check_device.c goes on with the devices.
  * Reads the file system; changes nothing.
  */
 #include <errno.h>
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
-#include "vm/vm_struct.h"
+#include "vm/check.h"
 
 /* ---- the back end ---------------------------------------------------------------- */
 
@@ -76,8 +76,8 @@ int mvm_lab_backend(mvm_lab *lab, const char *name, mvm_err *err)
 
 /* ---- files ------------------------------------------------------------------------- */
 
-static int bad_file(const mvm_vm *vm, const char *path, const char *why, mvm_err *err,
-                    const char *field)
+int mvm__check_bad_file(const mvm_vm *vm, const char *path, const char *why, mvm_err *err,
+                        const char *field)
 {
     mvm__vm_fail(vm, err, MVM_ECONFIG, "%s: %s", path, why);
     mvm_err_field(err, "%s", field);
@@ -85,18 +85,18 @@ static int bad_file(const mvm_vm *vm, const char *path, const char *why, mvm_err
 }
 
 /* A pipe without a writer would hold up whoever opens it; QEMU takes regular files alone. */
-static int check_readable(const mvm_vm *vm, const char *path, const char *field, mvm_err *err)
+int mvm__check_readable(const mvm_vm *vm, const char *path, const char *field, mvm_err *err)
 {
     struct stat st;
 
     if (stat(path, &st) != 0)
-        return bad_file(vm, path, strerror(errno), err, field);
+        return mvm__check_bad_file(vm, path, strerror(errno), err, field);
     if (!S_ISREG(st.st_mode))
-        return bad_file(
+        return mvm__check_bad_file(
             vm, path, S_ISDIR(st.st_mode) ? "is a directory, not a file" : "is not a regular file",
             err, field);
     if (access(path, R_OK) != 0)
-        return bad_file(vm, path, strerror(errno), err, field);
+        return mvm__check_bad_file(vm, path, strerror(errno), err, field);
     return 0;
 }
 
@@ -112,121 +112,10 @@ static int check_boot(const mvm_vm *vm, mvm_err *err)
         mvm_err_hint(err, "set boot.kernel too");
         return MVM_ECONFIG;
     }
-    if (kernel && check_readable(vm, kernel, "boot.kernel", err) != 0)
+    if (kernel && mvm__check_readable(vm, kernel, "boot.kernel", err) != 0)
         return MVM_ECONFIG;
-    if (initrd && check_readable(vm, initrd, "boot.initrd", err) != 0)
+    if (initrd && mvm__check_readable(vm, initrd, "boot.initrd", err) != 0)
         return MVM_ECONFIG;
-    return 0;
-}
-
-/* ---- disks ---------------------------------------------------------------------------- */
-
-static mvm_record *device_of_kind(const mvm_vm *vm, size_t *i, const char *kind)
-{
-    mvm_record *d;
-
-    while ((d = mvm_record_item(vm->config, "devices", (*i)++)) != NULL)
-        if (strcmp(mvm_record_schema(d)->kind, kind) == 0)
-            return d;
-    return NULL;
-}
-
-static int check_disk(const mvm_vm *vm, const mvm_record *disk, const char *at, mvm_err *err)
-{
-    char field[64];
-    const char *path = mvm_record_str(disk, "path");
-    const char *id = mvm_record_str(disk, "id");
-    bool create = mvm_record_bool(disk, "create");
-    struct stat st;
-
-    snprintf(field, sizeof(field), "%s.path", at);
-    if (!path) {
-        mvm__vm_fail(vm, err, MVM_ECONFIG, "a disk needs a path");
-        mvm_err_field(err, "%s", field);
-        mvm_err_hint(err, "the image on the host");
-        return MVM_ECONFIG;
-    }
-    if (id && strlen(id) > 20) {
-        mvm__vm_fail(vm, err, MVM_ECONFIG, "\"%s\" is longer than the 20 bytes of a serial number",
-                     id);
-        mvm_err_field(err, "%s.id", at);
-        return MVM_ECONFIG;
-    }
-    if (stat(path, &st) == 0) {
-        if (check_readable(vm, path, field, err) != 0)
-            return MVM_ECONFIG;
-        if (!mvm_record_bool(disk, "readonly") && access(path, W_OK) != 0) {
-            bad_file(vm, path, strerror(errno), err, field);
-            mvm_err_hint(err, "readonly = true, or a file that you may write");
-            return MVM_ECONFIG;
-        }
-        return 0;
-    }
-    if (errno != ENOENT || !create) {
-        bool missing = errno == ENOENT;
-        bad_file(vm, path, strerror(errno), err, field);
-        if (missing)
-            mvm_err_hint(err, "create = true with a size makes it");
-        return MVM_ECONFIG;
-    }
-    if (!mvm_record_has(disk, "size")) {
-        mvm__vm_fail(vm, err, MVM_ECONFIG, "a disk that is created needs a size");
-        mvm_err_field(err, "%s.size", at);
-        mvm_err_hint(err, "as in size = \"4G\"");
-        return MVM_ECONFIG;
-    }
-    return 0;
-}
-
-static bool same_file(const char *a, const char *b)
-{
-    struct stat sa, sb;
-
-    if (strcmp(a, b) == 0)
-        return true;
-    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
-           sa.st_ino == sb.st_ino;
-}
-
-/* One image, writable at one of two places, would be destroyed. */
-static int check_image_free(const mvm_vm *vm, const mvm_record *disk, const char *at,
-                            const mvm_vm *other, const mvm_record *own_limit, mvm_err *err)
-{
-    mvm_record *d;
-
-    for (size_t i = 0; (d = device_of_kind(other, &i, "disk")) != NULL && d != own_limit;) {
-        const char *path = mvm_record_str(d, "path");
-        if (!path || (mvm_record_bool(d, "readonly") && mvm_record_bool(disk, "readonly")) ||
-            !same_file(path, mvm_record_str(disk, "path")))
-            continue;
-        if (other == vm)
-            mvm__vm_fail(vm, err, MVM_ECONFIG, "two disks use %s", path);
-        else
-            mvm__vm_fail(vm, err, MVM_ECONFIG, "%s is a disk of the machine \"%s\", which is %s",
-                         path, other->name, mvm_state_word(other->state));
-        mvm_err_field(err, "%s.path", at);
-        mvm_err_hint(err, "an image has one user, unless every use of it is readonly");
-        return MVM_ECONFIG;
-    }
-    return 0;
-}
-
-static int check_disks(const mvm_vm *vm, mvm_err *err)
-{
-    mvm_record *d;
-
-    for (size_t i = 0; (d = device_of_kind(vm, &i, "disk")) != NULL;) {
-        char at[32];
-        snprintf(at, sizeof(at), "devices[%zu]", i);
-        if (check_disk(vm, d, at, err) != 0 || check_image_free(vm, d, at, vm, d, err) != 0)
-            return err ? err->code : MVM_ECONFIG;
-        mvm__list_each (l, &vm->lab->vms) {
-            const mvm_vm *other = mvm__container_of(l, mvm_vm, link);
-            if (other != vm && mvm_vm_up(other) &&
-                check_image_free(vm, d, at, other, NULL, err) != 0)
-                return MVM_ECONFIG;
-        }
-    }
     return 0;
 }
 
@@ -255,18 +144,6 @@ static int check_host(const mvm_vm *vm, mvm_err *err)
     return 0;
 }
 
-static int check_consoles(const mvm_vm *vm, mvm_err *err)
-{
-    size_t i = 0;
-
-    if (device_of_kind(vm, &i, "console") && device_of_kind(vm, &i, "console")) {
-        mvm__vm_fail(vm, err, MVM_ECONFIG, "a machine has one serial console");
-        mvm_err_field(err, "devices[%zu]", i);
-        return MVM_ECONFIG;
-    }
-    return 0;
-}
-
 int mvm_vm_check(mvm_vm *vm, mvm_err *err)
 {
     if (mvm_vm_up(vm))
@@ -276,10 +153,9 @@ int mvm_vm_check(mvm_vm *vm, mvm_err *err)
         rc = check_host(vm, err);
     if (rc == 0)
         rc = check_boot(vm, err);
-    if (rc == 0)
-        rc = check_disks(vm, err);
-    if (rc == 0)
-        rc = check_consoles(vm, err);
+    mvm_record *device;
+    for (size_t i = 0; rc == 0 && (device = mvm_record_item(vm->config, "devices", i)) != NULL; i++)
+        rc = mvm__vm_check_device(vm, device, err);
     if (rc == 0 && vm->ops->check(vm, err) != 0) {
         rc = err ? err->code : MVM_ECONFIG;
         mvm_err_vm(err, vm->name);

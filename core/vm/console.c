@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The serial console of one machine: the last MiB it printed, its lines as events, its log file,
+ * A console of a machine: the last MiB it printed, its lines as events, its log file,
  * and what is typed into it. Nothing here grows with what the guest prints. Loop thread only.
  */
 #include "mvm/console.h"
@@ -26,9 +26,10 @@
 
 struct mvm_console {
     mvm_vm *vm;
-    mvm__buf text; /* the kept bytes */
-    uint64_t end;  /* position past the last one */
-    mvm__list waits;
+    mvm_record *device; /* NULL: the serial console that every machine has */
+    mvm__buf text;      /* the kept bytes */
+    uint64_t end;       /* position past the last one */
+    mvm__list waits, flushes;
     mvm__buf out; /* typed, not taken by the back end yet */
     bool blocked;
     int log; /* -1: none */
@@ -39,13 +40,15 @@ struct mvm_console {
     mvm_timer *silence;
 };
 
-struct mvm_console *mvm__console_new(mvm_vm *vm)
+struct mvm_console *mvm__console_new(mvm_vm *vm, mvm_record *device)
 {
     mvm_console *console = mvm__alloc(sizeof(*console));
 
     console->vm = vm;
+    console->device = device;
     console->log = -1;
     mvm__list_init(&console->waits);
+    mvm__list_init(&console->flushes);
     return console;
 }
 
@@ -143,7 +146,8 @@ static void end_line(mvm_console *console)
     console->line[len] = '\0';
     console->line_len = 0;
     bool report = mvm__panic_line(&console->panic, console->line, len);
-    emit(console, "console", console->line, len);
+    if (!console->device) /* the lines of further consoles are no events */
+        emit(console, "console", console->line, len);
     if (report)
         emit_report(console);
     if (console->silence || mvm__panic_inside(&console->panic)) {
@@ -233,15 +237,25 @@ mvm_wait *mvm_console_wait(mvm_console *console, uint64_t pos, const mvm_waiter 
 /* ---- what is typed -----------------------------------------------------------------------------
  */
 
+static size_t write_out(mvm_console *console, const char *data, size_t len)
+{
+    const mvm_backend_ops *ops = mvm__vm_ops(console->vm);
+
+    if (!console->device)
+        return ops->console_write(console->vm, data, len);
+    return ops->port_write ? ops->port_write(console->vm, console->device, data, len) : 0;
+}
+
 static void pump(mvm_console *console)
 {
     while (mvm__buf_len(&console->out) > 0 && !console->blocked) {
         size_t len = mvm__buf_len(&console->out);
-        size_t taken =
-            mvm__vm_ops(console->vm)->console_write(console->vm, mvm__buf_ptr(&console->out), len);
+        size_t taken = write_out(console, mvm__buf_ptr(&console->out), len);
         mvm__buf_consume(&console->out, MVM_MIN(taken, len));
         console->blocked = taken < len;
     }
+    if (mvm__buf_len(&console->out) == 0)
+        mvm__waits_done(&console->flushes, NULL);
 }
 
 int mvm_console_send(mvm_console *console, const char *data, size_t len, mvm_err *err)
@@ -261,6 +275,19 @@ int mvm_console_send(mvm_console *console, const char *data, size_t len, mvm_err
     mvm__buf_append(&console->out, data, len);
     pump(console);
     return 0;
+}
+
+mvm_wait *mvm_console_flush(mvm_console *console, const mvm_waiter *waiter, mvm_err *err)
+{
+    if (!mvm_vm_up(console->vm)) {
+        down_error(console, err);
+        return NULL;
+    }
+    mvm_wait *wait = mvm__wait_new(mvm__vm_loop(console->vm), &console->flushes, waiter,
+                                   "the machine to take what was typed");
+    if (mvm__buf_len(&console->out) == 0)
+        mvm__wait_done(wait, NULL);
+    return wait;
 }
 
 void mvm__console_writable(struct mvm_console *console)
@@ -284,6 +311,7 @@ void mvm__console_down(struct mvm_console *console, const mvm_err *err)
         err = &down;
     }
     mvm__waits_done(&console->waits, err);
+    mvm__waits_done(&console->flushes, err);
     mvm__buf_free(&console->out);
     console->blocked = false;
     close_log(console);
@@ -298,6 +326,7 @@ void mvm__console_free(struct mvm_console *console)
     mvm_timer_cancel(console->silence);
     mvm_fail(&gone, MVM_ESTATE, "the machine is gone");
     mvm__waits_done(&console->waits, &gone);
+    mvm__waits_done(&console->flushes, &gone);
     close_log(console);
     mvm__buf_free(&console->text);
     mvm__buf_free(&console->out);

@@ -3,6 +3,7 @@
  * mvm_host_findings, which may run programs and belongs to the loop's thread. */
 #include "mvm/host.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,18 +40,78 @@ const char *mvm_host_arch(void)
                                                                                       : "x86_64";
 }
 
-bool mvm_guest_find(const char *arch, char *kernel, char *initrd, size_t cap)
+/* ---- macvm's own guests --------------------------------------------------------------- */
+
+static void guests_dir(char *out, size_t cap)
 {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    const char *below = "";
+    bool given = cache && cache[0] == '/';
 
-    if (!cache || cache[0] != '/') {
-        cache = home ? home : "/";
-        below = "/.cache";
-    }
-    snprintf(kernel, cap, "%s%s/macvm/guest/%s/vmlinux", cache, below, arch);
-    snprintf(initrd, cap, "%s%s/macvm/guest/%s/initrd", cache, below, arch);
+    snprintf(out, cap, "%s%s/macvm/guest",
+             given  ? cache
+             : home ? home
+                    : "",
+             given ? "" : "/.cache");
+}
+
+bool mvm_guest_find(const char *arch, const char *name, char *kernel, char *initrd, size_t cap)
+{
+    char dir[512];
+
+    guests_dir(dir, sizeof(dir));
+    const char *dash = name ? "-" : "";
+    snprintf(kernel, cap, "%s/%s%s%s/vmlinux", dir, arch, dash, name ? name : "");
+    snprintf(initrd, cap, "%s/%s%s%s/initrd", dir, arch, dash, name ? name : "");
     return access(kernel, R_OK) == 0 && access(initrd, R_OK) == 0;
+}
+
+/* Of what the builder leaves, only the guests themselves are links: "ARCH" or "ARCH-NAME". */
+static bool guest_of(const char *entry, mvm_guest *guest)
+{
+    static const char *const arches[] = {"aarch64", "x86_64"};
+    char kernel[512], initrd[512];
+
+    for (size_t i = 0; i < MVM_COUNT(arches); i++) {
+        size_t n = strlen(arches[i]);
+        if (strncmp(entry, arches[i], n) != 0 || entry[n] != '-' || !entry[n + 1] ||
+            strchr(entry, '@') || strlen(entry + n + 1) >= sizeof(guest->name))
+            continue;
+        snprintf(guest->arch, sizeof(guest->arch), "%s", arches[i]);
+        snprintf(guest->name, sizeof(guest->name), "%s", entry + n + 1);
+        return mvm_guest_find(guest->arch, guest->name, kernel, initrd, sizeof(kernel));
+    }
+    return false;
+}
+
+bool mvm_guest_at(size_t i, mvm_guest *guest)
+{
+    char dir[512];
+    struct dirent **entries;
+
+    guests_dir(dir, sizeof(dir));
+    int n = scandir(dir, &entries, NULL, alphasort);
+    bool found = false;
+    for (int k = 0; k < n; k++) {
+        mvm_guest at;
+        if (!found && entries[k]->d_type == DT_LNK && guest_of(entries[k]->d_name, &at) &&
+            i-- == 0) {
+            *guest = at;
+            found = true;
+        }
+        free(entries[k]);
+    }
+    if (n >= 0)
+        free(entries);
+    return found;
+}
+
+bool mvm_guest_owns(const char *kernel)
+{
+    char dir[512];
+
+    guests_dir(dir, sizeof(dir));
+    size_t n = strlen(dir);
+    return strncmp(kernel, dir, n) == 0 && kernel[n] == '/';
 }
 
 static mvm_finding guest_image(void)
@@ -58,7 +119,7 @@ static mvm_finding guest_image(void)
     char kernel[512], initrd[512];
     mvm_finding f = {.what = "guest image"};
 
-    f.ok = mvm_guest_find(mvm_host_arch(), kernel, initrd, sizeof(kernel));
+    f.ok = mvm_guest_find(mvm_host_arch(), NULL, kernel, initrd, sizeof(kernel));
     if (f.ok) {
         char *slash = strrchr(kernel, '/');
         snprintf(f.detail, sizeof(f.detail), "%.*s", (int)MVM_MIN(slash - kernel, 250), kernel);

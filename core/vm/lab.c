@@ -95,3 +95,8 @@ const char *mvm_lab_dir(mvm_lab *lab, mvm_err *err)
         lab->rundir = mvm__rundir_new(err);
     return lab->rundir ? mvm__rundir_path(lab->rundir) : NULL;
 }
+
+void mvm_lab_list(void (*found)(void *ud, long pid, const char *dir), void *ud)
+{
+    mvm__rundir_list(found, ud);
+}

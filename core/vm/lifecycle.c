@@ -8,8 +8,10 @@
 
 #include "base/base.h"
 #include "mvm/console.h"
+#include "vm/mount.h"
 #include "vm/record.h"
 #include "vm/vm_struct.h"
+#include "vm/vsock.h"
 
 #define BIT(state) (1u << MVM_##state)
 
@@ -61,7 +63,7 @@ bool mvm_vm_up(const mvm_vm *vm)
 
 bool mvm_vm_ready(const mvm_vm *vm)
 {
-    return mvm_vm_up(vm) && mvm__agent_is_ready(vm->agent);
+    return mvm_vm_up(vm) && mvm__agent_is_ready(vm->agent) && vm->mounts_left == 0;
 }
 
 static void enter(mvm_vm *vm, mvm_state state)
@@ -207,13 +209,8 @@ mvm_wait *mvm_vm_start(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err)
     vm->nmarks = 0;
     vm->killed = vm->rebooting = vm->resetting = vm->agent_seen = vm->panicked = false;
     mvm__vm_clear_stats(vm);
-    const char *log = NULL;
-    mvm_record *device;
-    for (size_t i = 0; (device = mvm_record_item(vm->config, "devices", i)) != NULL; i++)
-        if (strcmp(mvm_record_schema(device)->kind, "console") == 0)
-            log = mvm_record_str(device, "log");
-    if (mvm__console_log(vm->console, log, err) != 0 || vm->ops->start(vm, err) != 0) {
-        mvm__console_log(vm->console, NULL, NULL);
+    if (mvm__vm_ports_begin(vm, err) != 0 || vm->ops->start(vm, err) != 0) {
+        mvm__vm_ports_abandon(vm);
         mvm_err_vm(err, vm->name);
         return NULL;
     }
@@ -275,7 +272,7 @@ mvm_wait *mvm_vm_reboot(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err)
         wrong_state(vm, err, "reboot");
         return NULL;
     }
-    bool asked = mvm_vm_ready(vm);
+    bool asked = mvm__agent_is_ready(vm->agent);
     int rc = asked ? mvm__agent_power(vm->agent, 1, err) : vm->ops->reset(vm, err);
     if (rc != 0) {
         mvm_err_vm(err, vm->name);
@@ -316,8 +313,8 @@ mvm_wait *mvm_vm_stop(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err)
         return NULL;
     }
     if (vm->state == MVM_RUNNING) {
-        int rc =
-            mvm_vm_ready(vm) ? mvm__agent_power(vm->agent, 0, err) : vm->ops->power_button(vm, err);
+        int rc = mvm__agent_is_ready(vm->agent) ? mvm__agent_power(vm->agent, 0, err)
+                                                : vm->ops->power_button(vm, err);
         if (rc != 0) {
             mvm_err_vm(err, vm->name);
             return NULL;
@@ -373,6 +370,7 @@ void mvm__vm_on_reset(mvm_vm *vm)
 {
     vm->panicked = false;
     vm->resetting = false;
+    mvm__vm_vsock_reset(vm->vsock);
     mvm__waits_done(&vm->verb, NULL);
 }
 
@@ -446,7 +444,7 @@ void mvm__vm_on_exit(mvm_vm *vm, const mvm_err *err)
                               : "");
     mvm__agent_down(vm->agent, &gone);
     gone.code = MVM_ESTATE;
-    mvm__console_down(vm->console, &gone);
+    mvm__vm_ports_down(vm, &gone);
     mvm__record_freeze(vm->config, false);
     vm->rebooting = vm->resetting = vm->panicked = false;
     enter(vm, err ? MVM_ERROR : MVM_STOPPED);
@@ -461,10 +459,15 @@ void mvm__vm_on_agent_ready(mvm_vm *vm, const mvm__agent_info *info)
     double now = mvm_loop_now(vm->lab->loop) - vm->started;
 
     vm->agent_seen = true;
-    mvm__vm_mark(vm, "ready");
     /* The guest's clock began with its kernel, so its own figures place these two. */
     mvm__vm_mark_at(vm, "kernel", now - (double)info->now_ns * 1e-9);
     mvm__vm_mark_at(vm, "init", now - (double)(info->now_ns - info->init_ns) * 1e-9);
+    mvm__mounts_begin(vm);
+}
+
+void mvm__vm_on_mounted(mvm_vm *vm)
+{
+    mvm__vm_mark(vm, "ready");
     mvm__vm_emit(vm, &(mvm_event){.name = "ready"});
     mvm__waits_done_tag(&vm->waits, MVM__WAIT_READY, NULL);
     if (vm->rebooting) {

@@ -190,6 +190,8 @@ static int check_forward(const char *key, const mvm_value *value, mvm_err *err)
     if (value->type == MVM_T_INT && value->as.integer >= 1 && value->as.integer <= 65535)
         return 0;
     mvm_fail(err, MVM_ECONFIG, "the guest's port must be an integer from 1 to 65535");
+    if (value->type == MVM_T_LIST)
+        mvm_err_hint(err, "80, or, for host port 0 alone, several: { 80, 443 }");
     return MVM_ECONFIG;
 }
 
@@ -214,8 +216,10 @@ int mvm_record_set_entry(mvm_record *record, const char *field, const char *key,
         mvm_err_field(err, "%s%s[\"%.48s\"]", record->prefix, field, key);
         return rc;
     }
+    bool pick = f->type == MVM_T_FORWARD && strcmp(strrchr(key, ':'), ":0") == 0;
     for (size_t i = 0; i < s->count; i++) {
-        if (strcmp(s->entries[i].key, key) == 0) {
+        bool same = !pick || s->entries[i].value.as.integer == value->as.integer;
+        if (same && strcmp(s->entries[i].key, key) == 0) {
             mvm__value_free(&s->entries[i].value);
             s->entries[i].value = parsed;
             return 0;
@@ -279,6 +283,58 @@ void mvm__record_freeze(mvm_record *record, bool frozen)
         for (size_t k = 0; s->items && k < s->count; k++)
             mvm__record_freeze(s->items[k], frozen);
     }
+}
+
+static slot *list_slot(mvm_record *record, const char *field, mvm_record *item, size_t *at)
+{
+    size_t i = 0;
+
+    while (strcmp(record->schema->fields[i].name, field) != 0)
+        i++;
+    slot *s = &record->slots[i];
+    for (*at = 0; *at < s->count && s->items[*at] != item;)
+        (*at)++;
+    return s;
+}
+
+bool mvm__record_plug(mvm_record *record, const char *field, mvm_record *item)
+{
+    size_t at;
+    slot *s = list_slot(record, field, item, &at);
+
+    if (at < s->count)
+        return false;
+    s->items = mvm__realloc(s->items, (s->count + 1) * sizeof(mvm_record *));
+    s->items[s->count++] = mvm_record_ref(item);
+    if (record->frozen)
+        mvm__record_freeze(item, true);
+    return true;
+}
+
+bool mvm__record_unplug(mvm_record *record, const char *field, mvm_record *item)
+{
+    size_t at;
+    slot *s = list_slot(record, field, item, &at);
+
+    if (at == s->count)
+        return false;
+    s->count--;
+    memmove(s->items + at, s->items + at + 1, (s->count - at) * sizeof(mvm_record *));
+    if (record->frozen)
+        mvm__record_freeze(item, false);
+    mvm_record_unref(item);
+    return true;
+}
+
+void mvm__record_note(mvm_record *record, const char *field, const mvm_value *value)
+{
+    int frozen = record->frozen;
+    mvm_err err;
+
+    record->frozen = 0;
+    if (mvm_record_set(record, field, value, &err) != 0)
+        mvm__die("%s: %s", field, err.message);
+    record->frozen = frozen;
 }
 
 /* ---- reading -------------------------------------------------------------------- */

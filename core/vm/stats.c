@@ -7,6 +7,7 @@
 #include "base/base.h"
 #include "mvm/console.h"
 #include "vm/vm_struct.h"
+#include "vm/vsock.h"
 
 struct mvm__stat {
     char name[80];
@@ -72,6 +73,7 @@ mvm_wait *mvm_vm_stats(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err)
         add_text(vm, "guest.hostname", about->hostname);
         add_text(vm, "guest.agent", about->version);
     }
+    mvm__vm_vsock_stats(vm);
     if (vm->ops->stats(vm, err) != 0) {
         mvm_err_vm(err, vm->name);
         return NULL;

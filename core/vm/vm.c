@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The machine as an object: making and freeing, its configuration, what it
- * can do, its timeline, and the routing of the back end's bytes to the agent
+ * The machine as an object: making and freeing, its configuration, its timeline, and the routing of the back end's bytes to the agent
  * session and the console.
  */
 #include <stdarg.h>
@@ -13,6 +12,7 @@
 #include "mvm/host.h"
 #include "vm/record.h"
 #include "vm/vm_struct.h"
+#include "vm/vsock.h"
 
 int mvm__vm_fail(const mvm_vm *vm, mvm_err *err, int code, const char *fmt, ...)
 {
@@ -87,7 +87,9 @@ mvm_vm *mvm_vm_new(mvm_lab *lab, const char *name, mvm_err *err)
     value.as.string.len = strlen(chosen);
     mvm_record_set(vm->config, "name", &value, NULL);
     vm->agent = mvm__agent_new(vm);
-    vm->console = mvm__console_new(vm);
+    vm->console = mvm__console_new(vm, NULL);
+    mvm__list_init(&vm->ports);
+    vm->vsock = mvm__vm_vsock_new(vm);
     mvm__list_append(&lab->vms, &vm->link);
     return vm;
 }
@@ -110,8 +112,9 @@ void mvm_vm_unref(mvm_vm *vm)
     mvm__vm_drop_subs(vm);
     if (vm->ops && vm->ops->release)
         vm->ops->release(vm);
+    mvm__vm_vsock_free(vm->vsock);
     mvm__agent_free(vm->agent);
-    mvm__console_free(vm->console);
+    mvm__vm_ports_free(vm);
     mvm__vm_clear_stats(vm);
     mvm_record_unref(vm->config);
     mvm__list_remove(&vm->link);
@@ -133,83 +136,9 @@ mvm_record *mvm_vm_config(mvm_vm *vm)
     return vm->config;
 }
 
-int mvm_vm_attach(mvm_vm *vm, mvm_record *device, mvm_err *err)
-{
-    const char *reason = NULL;
-
-    if (mvm_vm_up(vm)) {
-        mvm_vm_can(vm, "hotplug", &reason);
-        return mvm__vm_fail(vm, err, MVM_EUNSUPPORTED, "can't attach a %s while it is %s: %s",
-                            mvm_record_schema(device)->kind, mvm_state_word(vm->state), reason);
-    }
-    int rc = mvm_record_append(vm->config, "devices", device, err);
-    if (rc != 0)
-        mvm_err_vm(err, vm->name);
-    return rc;
-}
-
 const char *mvm_vm_backend(const mvm_vm *vm)
 {
     return vm->ops ? vm->ops->name : "";
-}
-
-/* ---- abilities ----------------------------------------------------------------------- */
-
-/* A reason here is one of this version of macvm, whatever the back end. */
-static const struct {
-    const char *word, *missing;
-} g_abilities[] = {
-    {"agent", NULL},
-    {"exec", NULL},
-    {"pause", NULL},
-    {"reboot", NULL},
-    {"stats", NULL},
-    {"disk", NULL},
-    {"net", NULL},
-    {"console", NULL},
-    {"entropy", NULL},
-    {"hotplug", "this version of macvm attaches devices only while the machine is down"},
-    {"save", "this version of macvm has no snapshots"},
-    {"snapshot", "this version of macvm has no snapshots"},
-    {"fork", "this version of macvm has no forks"},
-    {"share", "this version of macvm has no shared directories"},
-    {"vsock", "this version of macvm has no vsock device"},
-    {"balloon", "this version of macvm has no balloon device"},
-    {"sound", "this version of macvm has no sound device"},
-    {"display", "this version of macvm has no display"},
-    {"keyboard", "this version of macvm has no keyboard"},
-    {"pointer", "this version of macvm has no pointer"},
-    {"clipboard", "this version of macvm has no clipboard"},
-    {"rosetta", "only Virtualization.framework on Apple silicon has Rosetta"},
-};
-
-const char *mvm_vm_ability(size_t i)
-{
-    return i < MVM_COUNT(g_abilities) ? g_abilities[i].word : NULL;
-}
-
-bool mvm_vm_can(mvm_vm *vm, const char *what, const char **reason)
-{
-    const char *why = "macvm knows no such ability";
-
-    for (size_t i = 0; i < MVM_COUNT(g_abilities); i++) {
-        if (strcmp(g_abilities[i].word, what) != 0)
-            continue;
-        why = g_abilities[i].missing;
-        if (!why && !vm->ops) {
-            mvm_err err;
-            if (mvm__vm_pick_backend(vm, &err) != 0) {
-                snprintf(vm->reason, sizeof(vm->reason), "%.250s", err.message);
-                why = vm->reason;
-            }
-        }
-        if (!why)
-            why = vm->ops->cannot(vm, what);
-        break;
-    }
-    if (reason)
-        *reason = why;
-    return why == NULL;
 }
 
 /* ---- timeline -------------------------------------------------------------------------- */
@@ -255,11 +184,6 @@ const mvm_backend_ops *mvm__vm_ops(const mvm_vm *vm)
 mvm__agent *mvm__vm_agent(const mvm_vm *vm)
 {
     return vm->agent;
-}
-
-mvm_console *mvm_vm_console(mvm_vm *vm)
-{
-    return vm->console;
 }
 
 int mvm__vm_need_agent(const mvm_vm *vm, mvm_err *err)

@@ -29,7 +29,8 @@ bool mvm__vm_panicked(const mvm_vm *vm, mvm_err *err);
 int mvm__vm_need_agent(const mvm_vm *vm, mvm_err *err);
 
 /* console.c */
-struct mvm_console *mvm__console_new(mvm_vm *vm);
+/* The console of a device, or, NULL, the one that every machine has. */
+struct mvm_console *mvm__console_new(mvm_vm *vm, mvm_record *device);
 void mvm__console_free(struct mvm_console *console);
 /* Starts logging to a file (append); NULL path: no log. MVM_EIO. */
 int mvm__console_log(struct mvm_console *console, const char *path, mvm_err *err);
@@ -37,5 +38,13 @@ void mvm__console_data(struct mvm_console *console, const void *data, size_t len
 void mvm__console_writable(struct mvm_console *console);
 /* The machine is down: waits end with err, what was not typed yet is dropped, the log is closed. */
 void mvm__console_down(struct mvm_console *console, const mvm_err *err);
+
+/* port.c: what stands behind the ports of devices. begin opens the logs (of all, or of a device
+ * that is plugged in); abandon: nothing was started after all. */
+int mvm__vm_ports_begin(mvm_vm *vm, mvm_err *err);
+int mvm__vm_port_begin(mvm_vm *vm, mvm_record *device, mvm_err *err);
+void mvm__vm_ports_abandon(mvm_vm *vm);
+void mvm__vm_ports_down(mvm_vm *vm, const mvm_err *err);
+void mvm__vm_ports_free(mvm_vm *vm);
 
 #endif

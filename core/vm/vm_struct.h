@@ -19,17 +19,21 @@ struct mvm_vm {
     const mvm_backend_ops *ops;
     void *data; /* the back end's */
     mvm__agent *agent;
-    struct mvm_console *console;
+    struct mvm_console *console; /* the first, which needs no device */
+    mvm__list ports;             /* of the devices that have one; port.c */
+    struct mvm__vm_vsock *vsock;
 
     mvm_state state;
-    bool killed;     /* kill was asked in this run */
-    bool rebooting;  /* reboot was asked and has not been seen to happen */
-    bool resetting;  /* the back end was asked for a reset and has not reported it */
-    bool agent_seen; /* the agent has been ready in this run */
-    bool panicked;   /* its kernel is dead, and has not been reset since; why says how */
-    mvm_err why;     /* why it is down: code 0, or the error that ended the last run */
-    mvm__list waits; /* for a state, ready or down; tagged */
-    mvm__list verb;  /* the waits of the op in flight (pause, resume, reset) */
+    bool killed;          /* kill was asked in this run */
+    bool rebooting;       /* reboot was asked and has not been seen to happen */
+    bool resetting;       /* the back end was asked for a reset and has not reported it */
+    bool agent_seen;      /* the agent has been ready in this run */
+    unsigned mount_round; /* counts READY; see mount.c */
+    size_t mounts_left;   /* shares that the machine is not ready without */
+    bool panicked;        /* its kernel is dead, and has not been reset since; why says how */
+    mvm_err why;          /* why it is down: code 0, or the error that ended the last run */
+    mvm__list waits;      /* for a state, ready or down; tagged */
+    mvm__list verb;       /* the waits of the op in flight (pause, resume, reset) */
     mvm__list stat_waits;
 
     mvm__list subs;
@@ -71,9 +75,15 @@ void mvm__vm_mark_at(mvm_vm *vm, const char *name, double at); /* seconds since 
 /* check.c */
 int mvm__vm_pick_backend(mvm_vm *vm, mvm_err *err);
 
+/* Checks one device of the configuration, as mvm_vm_check does each. */
+int mvm__vm_check_device(mvm_vm *vm, const mvm_record *device, mvm_err *err);
+
 /* event.c */
 void mvm__vm_drop_subs(mvm_vm *vm);
 void mvm__vm_emit_text(mvm_vm *vm, const char *name, const char *text);
+
+/* lifecycle.c, from mount.c: the agent is ready, and what shares could be mounted are. */
+void mvm__vm_on_mounted(mvm_vm *vm);
 
 /* stats.c */
 void mvm__vm_clear_stats(mvm_vm *vm);

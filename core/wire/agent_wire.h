@@ -38,7 +38,7 @@
 #define MVM_AGENT_DATA_MAX    32768u /* of one DATA frame, so that streams interleave */
 #define MVM_AGENT_WINDOW      262144u
 #define MVM_AGENT_SYNC        (MVM_AGENT_HEADER + MVM_AGENT_PAYLOAD_MAX)
-#define MVM_AGENT_STREAMS_MAX 1024u /* open at once; EXEC or OPEN beyond: ERROR EAGAIN */
+#define MVM_AGENT_STREAMS_MAX 1024u /* open at once; EXEC, OPEN or MOUNT beyond: ERROR EAGAIN */
 #define MVM_AGENT_HELLO_MAGIC "macvmagt"
 
 enum mvm_agent_type {
@@ -65,10 +65,14 @@ enum mvm_agent_type {
         12, /* host: no more interest: kill the command's group, drop the temporary file.
                The agent answers nothing; the stream's frames in flight are ignored */
     MVM_AGENT_POWER = 13, /* host: u8 0 power off, 1 reboot. Stream 0. Sync, then do it */
-    MVM_AGENT_TYPE_MAX = MVM_AGENT_POWER
+    MVM_AGENT_MOUNT = 14, /* host: u8 what (0 mount, 1 unmount), u8 flags, string type ("virtiofs" |
+                             "9p"), string tag, string path. A stream of its own, answered by EXIT
+                             or ERROR alone */
+    MVM_AGENT_TYPE_MAX = MVM_AGENT_MOUNT
 };
 
 #define MVM_AGENT_EXEC_STDIN_NULL 1u /* flags of EXEC: channel 0 is closed from the start */
+#define MVM_AGENT_MOUNT_READONLY  1u /* flags of MOUNT */
 
 typedef struct mvm_agent_frame {
     uint8_t type, channel;

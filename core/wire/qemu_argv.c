@@ -66,23 +66,24 @@ static void add_machine(words *a, const mvm_qemu_spec *spec)
     add_owned(a, "-name", mvm__asprintf("guest=%s,process=macvm-%s", name, name));
     add(a, "-nodefaults"); /* no device that was not asked for */
     add(a, "-no-user-config");
-    add_pair(a, "-display", "none");
-    /* Less to emulate and to probe: no USB, SATA or SMBus controller and no VMware port; what macvm
-     * offers is on virtio. q35 and not microvm, because devices can be plugged into its PCI Express
-     * and distributions boot on it. graphics=off lets a firmware talk on the serial console; a
-     * kernel that is loaded directly would only wait for it. */
-    add_owned(a, "-machine",
-              mvm__asprintf("q35,usb=off,sata=off,smbus=off,vmport=off%s",
-                            spec->kernel ? "" : ",graphics=off"));
+    /* The window can't be closed: a machine ends when its script says so. */
+    add_pair(a, "-display", spec->window ? "gtk,window-close=off" : "none");
+    if (spec->vnc)
+        add_pair(a, "-vnc", "none"); /* is told over QMP where to listen */
+    add(a, "-machine");
+    push(a, mvm__asprintf("%s,memory-backend=ram%s", spec->machine,
+                          spec->kernel ? "" : ",pflash0=efi,pflash1=variables"));
     add_pair(a, "-accel",
              strcmp(spec->accel, "tcg") == 0
                  ? "tcg,tb-size=256" /* else up to 1 GiB of translated code each */
                  : spec->accel);
-    /* host: what the processor has. max: what TCG emulates, as x86-64-v2 distributions do not start
-     * on QEMU's default model, but without what makes it slow: five levels of page tables, and the
-     * promise that `rep movsb` is quick, on which kernels then copy byte by byte. */
-    add_pair(a, "-cpu", strcmp(spec->accel, "tcg") == 0 ? "max,la57=off,erms=off" : "host");
+    add_pair(a, "-cpu", spec->cpu);
     add_owned(a, "-smp", mvm__asprintf("%d", spec->cpus));
+    /* Shared, so that a vhost-user device (virtiofsd, our vsock) can be there from the start or be
+     * plugged in; measured: it costs nothing. */
+    add_owned(
+        a, "-object",
+        mvm__asprintf("memory-backend-memfd,id=ram,share=on,size=%lldb", (long long)spec->memory));
     add_owned(a, "-m", mvm__asprintf("%lldb", (long long)spec->memory));
     add_pair(a, "-rtc", "base=utc");
     /* A guest that panics stays to be looked at; the event tells us. */
@@ -92,14 +93,26 @@ static void add_machine(words *a, const mvm_qemu_spec *spec)
                  "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 }
 
+static void add_flash(words *a, const char *node, const char *path, bool readonly)
+{
+    MVM_AUTO_FREE char *escaped = escape(path);
+
+    add_owned(a, "-blockdev",
+              mvm__asprintf("driver=raw,node-name=%s,read-only=%s,file.driver=file,"
+                            "file.locking=auto,file.filename=%s",
+                            node, readonly ? "on" : "off", escaped));
+}
+
 static void add_boot(words *a, const mvm_qemu_spec *spec)
 {
     if (!spec->kernel) {
-        add_pair(a, "-boot", "menu=off,strict=on");
+        add_flash(a, "efi", spec->efi, true);
+        add_flash(a, "variables", spec->variables, false);
+        add_pair(a, "-boot", "menu=off,strict=on"); /* from no other device than that told to */
         return;
     }
-    if (spec->firmware)
-        add_pair(a, "-bios", spec->firmware);
+    if (spec->rom)
+        add_pair(a, "-bios", spec->rom);
     add_pair(a, "-kernel", spec->kernel);
     if (spec->initrd)
         add_pair(a, "-initrd", spec->initrd);
@@ -111,8 +124,24 @@ static void add_socket(words *a, const char *id, int fd)
     add_owned(a, "-chardev", mvm__asprintf("socket,id=%s,fd=%d", id, fd));
 }
 
+/* Where devices are plugged in while the machine runs. ACPI hot-plug has 31 slots for the price of
+ * one bridge; the device behind it that is there from the start makes the kernel give the bridge a
+ * window of memory, which the small firmware does not. Without ACPI each slot is a PCI Express root
+ * port. */
+static void add_slots(words *a, unsigned slots)
+{
+    if (slots == 0) {
+        add_pair(a, "-device", "pci-bridge,id=hot,chassis_nr=1");
+        add_pair(a, "-device", "pvpanic-pci,bus=hot");
+        return;
+    }
+    for (unsigned i = 0; i < slots; i++)
+        add_owned(a, "-device", mvm__asprintf("pcie-root-port,id=hot%u,chassis=%u", i, i + 1));
+    add_pair(a, "-device", "pvpanic-pci");
+}
+
 /* The control socket, the serial console and the agent's port. virtio devices speak virtio 1 only:
- * a guest probes the transitional ones twice. Four ports instead of 31 save as many queues. */
+ * a guest probes the transitional ones twice. Eight ports instead of 31 save as many queues. */
 static void add_channels(words *a, const mvm_qemu_spec *spec)
 {
     add_socket(a, "qmp", spec->qmp_fd);
@@ -120,48 +149,20 @@ static void add_channels(words *a, const mvm_qemu_spec *spec)
     add_socket(a, "console", spec->console_fd);
     add_pair(a, "-serial", "chardev:console");
     add_socket(a, "agent", spec->agent_fd);
-    add_pair(a, "-device", "virtio-serial-pci,id=ports,max_ports=4,disable-legacy=on");
-    add_pair(a, "-device", "virtserialport,bus=ports.0,nr=1,chardev=agent,name=org.macvm.agent.0");
-    add_pair(a, "-device", "pvpanic-pci");
+    add_pair(a, "-device", "virtio-serial-pci,id=ports,max_ports=8,disable-legacy=on");
+    add_pair(a, "-device",
+             "virtserialport,id=agentport,bus=ports.0,nr=1,chardev=agent,name=org.macvm.agent.0");
+    add_slots(a, spec->slots);
 }
 
-/* The format is always given: a guest that writes a qcow2 header into its raw disk must not make
- * QEMU open the host file that the header names. Errors go to the guest, which is what a disk does;
- * QEMU's default would freeze it. Images are locked by QEMU against a second writer. */
-static void add_disk(words *a, const mvm_qemu_disk *disk, size_t i, bool first_boots)
+static void add_device(words *a, const mvm_qemu_parts *parts)
 {
-    MVM_AUTO_FREE char *path = escape(disk->path), *serial = escape(disk->serial);
+    char *value;
 
-    add_owned(a, "-blockdev",
-              mvm__asprintf("driver=%s,node-name=disk%zu,read-only=%s,discard=unmap,"
-                            "file.driver=file,file.locking=auto,file.filename=%s",
-                            disk->format, i, disk->readonly ? "on" : "off", path));
-    add_owned(a, "-device",
-              mvm__asprintf("virtio-blk-pci,id=blk%zu,drive=disk%zu,serial=%s,disable-legacy=on,"
-                            "werror=report,rerror=report%s",
-                            i, i, serial, first_boots && i == 0 ? ",bootindex=1" : ""));
-}
-
-static void add_net(words *a, const mvm_qemu_spec *spec, size_t i)
-{
-    const mvm_qemu_net *net = &spec->nets[i];
-    MVM_AUTO_FREE char *name = escape(spec->name);
-    mvm__buf value = {0};
-
-    mvm__buf_printf(&value, "user,id=net%zu,hostname=%s", i, name);
-    for (size_t k = 0; k < net->nforwards; k++) {
-        MVM_AUTO_FREE char *host = escape(net->forwards[k].host);
-        bool named = strncmp(host, "tcp:", 4) == 0 || strncmp(host, "udp:", 4) == 0;
-        mvm__buf_printf(&value, ",hostfwd=%s%s-:%d", named ? "" : "tcp:", host,
-                        net->forwards[k].port);
+    for (size_t i = 0; i < parts->n; i++) {
+        const char *option = mvm_qemu_part_option(&parts->items[i], &value);
+        add_owned(a, option, value);
     }
-    add_pair(a, "-netdev", mvm__buf_str(&value));
-    mvm__buf_free(&value);
-    /* romfile: nothing here boots from the network, and the option ROM costs time. */
-    add_owned(a, "-device",
-              mvm__asprintf("virtio-net-pci,id=nic%zu,netdev=net%zu,mac=%s,disable-legacy=on,"
-                            "romfile=",
-                            i, i, net->mac));
 }
 
 char **mvm_qemu_argv(const mvm_qemu_spec *spec)
@@ -171,14 +172,8 @@ char **mvm_qemu_argv(const mvm_qemu_spec *spec)
     add_machine(&a, spec);
     add_boot(&a, spec);
     add_channels(&a, spec);
-    for (size_t i = 0; i < spec->ndisks; i++)
-        add_disk(&a, &spec->disks[i], i, !spec->kernel);
-    for (size_t i = 0; i < spec->nnets; i++)
-        add_net(&a, spec, i);
-    if (spec->entropy) {
-        add_pair(&a, "-object", "rng-builtin,id=entropy");
-        add_pair(&a, "-device", "virtio-rng-pci,id=rng,rng=entropy,disable-legacy=on");
-    }
+    for (size_t i = 0; i < spec->ndevices; i++)
+        add_device(&a, spec->devices[i]);
     push(&a, NULL);
     return a.items;
 }
@@ -188,15 +183,4 @@ void mvm_qemu_argv_free(char **argv)
     for (char **item = argv; item && *item; item++)
         mvm__free(*item);
     mvm__free(argv);
-}
-
-void mvm_qemu_mac(const char *name, size_t index, char out[18])
-{
-    uint32_t hash = 2166136261u; /* FNV-1a */
-
-    for (; *name; name++)
-        hash = (hash ^ (uint8_t)*name) * 16777619u;
-    hash = (hash ^ (uint32_t)index) * 16777619u;
-    snprintf(out, 18, "52:54:00:%02x:%02x:%02x", (hash >> 16) & 0xff, (hash >> 8) & 0xff,
-             hash & 0xff);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * QEMU's command line as a pure function of plain data. Why each option is there stands in
- * qemu_argv.c and nowhere else; what was measured is in docs/performance.md.
+ * qemu_argv.c, or, where machines differ, in core/backend/qemu/arch.c; what was measured is in
+ * docs/performance.md.
  */
 #ifndef MVM_QEMU_ARGV_H
 #define MVM_QEMU_ARGV_H
@@ -10,48 +11,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct mvm_qemu_disk {
-    const char *path;
-    const char *format; /* "raw" | "qcow2" */
-    const char *serial; /* at most MVM_QEMU_SERIAL_MAX bytes */
-    bool readonly;
-} mvm_qemu_disk;
-
-#define MVM_QEMU_SERIAL_MAX 20 /* of a virtio block device */
-
-typedef struct mvm_qemu_forward {
-    const char *host; /* "[tcp:|udp:]addr:port" */
-    int port;         /* the guest's */
-} mvm_qemu_forward;
-
-typedef struct mvm_qemu_net {
-    const char *mac;
-    const mvm_qemu_forward *forwards;
-    size_t nforwards;
-} mvm_qemu_net;
+#include "wire/qemu_part.h"
 
 typedef struct mvm_qemu_spec {
     const char *binary, *name;
-    const char *accel;    /* "kvm" | "tcg" */
-    const char *firmware; /* path of a ROM; NULL: QEMU's BIOS */
+    const char *accel; /* "kvm" | "tcg" */
+    const char *machine, *cpu;
+    const char *rom;             /* starts the kernel; NULL: QEMU's own choice */
+    const char *efi, *variables; /* EFI: paths of its code and its variables */
+    unsigned slots;              /* for hot-plug, hot0 ...; 0: one bridge, hot */
     int cpus;
     int64_t memory;                        /* bytes */
-    const char *kernel, *initrd, *cmdline; /* kernel NULL: the firmware boots the first disk */
-    const mvm_qemu_disk *disks;
-    size_t ndisks;
-    const mvm_qemu_net *nets;
-    size_t nnets;
-    bool entropy;
+    const char *kernel, *initrd, *cmdline; /* kernel NULL: EFI boots a disk */
+    const mvm_qemu_parts *const *devices;  /* of each its parts, in the order of the devices */
+    size_t ndevices;
     bool sandbox;                     /* this host's QEMU has seccomp */
+    bool window, vnc;                 /* show the display */
     int qmp_fd, agent_fd, console_fd; /* connected sockets as numbered in QEMU */
 } mvm_qemu_spec;
 
 /* A NULL-terminated list, to be freed by mvm_qemu_argv_free. The spec was checked before. */
 char **mvm_qemu_argv(const mvm_qemu_spec *spec);
 void mvm_qemu_argv_free(char **argv);
-
-/* The stable address of the index-th network device of a machine that names none:
- * locally administered, in QEMU's range 52:54:00. */
-void mvm_qemu_mac(const char *name, size_t index, char out[18]);
 
 #endif

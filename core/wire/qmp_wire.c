@@ -3,6 +3,7 @@
 #include "wire/qmp_wire.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,8 +31,16 @@ const char *mvm_qmp_str(const mvm_qmp_value *object, const char *key)
 int64_t mvm_qmp_int(const mvm_qmp_value *object, const char *key, int64_t fallback)
 {
     const json_t *value = json_object_get(object, key);
+    double real = json_real_value(value); /* 0 for anything else */
 
+    if (json_is_real(value) && real == floor(real) && fabs(real) <= 9007199254740992.0)
+        return (int64_t)real;
     return json_is_integer(value) ? json_integer_value(value) : fallback;
+}
+
+const char *mvm_qmp_text(const mvm_qmp_value *value)
+{
+    return json_string_value(value);
 }
 
 bool mvm_qmp_bool(const mvm_qmp_value *object, const char *key)
@@ -112,6 +121,9 @@ static int parse_line(const char *line, size_t len, mvm_qmp_msg *msg, mvm_err *e
         return mvm_fail(err, MVM_EBACKEND, "QMP: a message nested deeper than %d levels",
                         MVM_QMP_DEPTH_MAX);
     json_t *root = json_loadb(line, len, JSON_REJECT_DUPLICATES, &why);
+    /* QEMU writes numbers of 64 bits without a sign, and all ones for "not known". */
+    if (!root && json_error_code(&why) == json_error_numeric_overflow)
+        root = json_loadb(line, len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &why);
     if (!root)
         return mvm_fail(err, MVM_EBACKEND, "QMP: malformed message: %s", why.text);
     *msg = (mvm_qmp_msg){.root = root};

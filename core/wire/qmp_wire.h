@@ -55,12 +55,13 @@ void mvm_qmp_msg_free(mvm_qmp_msg *msg);
  * jansson's json_pack ("{s:s, s:i}") with its values, or NULL. NULL: the values do not fit it. */
 char *mvm_qmp_command(int64_t id, const char *name, const char *pack, va_list args, size_t *len);
 
-/* Members of an object and items of a list. Anything missing or of another type: NULL / fallback.
- */
+/* Members of an object and items of a list. Anything missing, of another type or, for an integer,
+ * out of range: NULL / fallback. */
 const mvm_qmp_value *mvm_qmp_get(const mvm_qmp_value *object, const char *key);
 const mvm_qmp_value *mvm_qmp_at(const mvm_qmp_value *list, size_t i);
 const char *mvm_qmp_str(const mvm_qmp_value *object, const char *key); /* never NULL: "" */
 int64_t mvm_qmp_int(const mvm_qmp_value *object, const char *key, int64_t fallback);
+const char *mvm_qmp_text(const mvm_qmp_value *value); /* of a string; NULL: it is none */
 bool mvm_qmp_bool(const mvm_qmp_value *object, const char *key);
 
 #endif

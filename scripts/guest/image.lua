@@ -26,6 +26,24 @@ local ETC = {
   fstab = "# The agent mounts what the machine needs.\n",
 }
 
+-- What udhcpc calls: the second network adds to the first and takes nothing from it.
+local DHCP = [[
+#!/bin/sh
+case $1 in
+deconfig)
+    ip addr flush dev "$interface"
+    ip link set "$interface" up
+    ;;
+bound | renew)
+    ip addr add "$ip/${mask:-24}" dev "$interface" 2>/dev/null
+    metric=$((100 + $(cat "/sys/class/net/$interface/ifindex")))
+    gateway=${router%% *}
+    [ -z "$gateway" ] || ip route add default via "$gateway" dev "$interface" metric $metric 2>/dev/null
+    [ -s /etc/resolv.conf ] || for server in $dns; do echo "nameserver $server" >>/etc/resolv.conf; done
+    ;;
+esac
+]]
+
 local image = cpio.new()
 
 for _, dir in ipairs { "bin", "dev", "etc", "lib", "mnt", "proc", "root", "run", "sys", "usr/local/bin",
@@ -40,6 +58,26 @@ image:link("usr/sbin", "../bin")
 image:link("var/run", "../run")
 image:link("etc/mtab", "../proc/self/mounts")
 
+-- The applets of a busybox, which tells them where it runs; that of another architecture has their names in one row.
+local function applets_of(path)
+  local p = io.popen(host.quote(path) .. " --list 2>/dev/null", "r")
+  local list = {}
+  for name in p:lines() do
+    list[#list + 1] = name
+  end
+  if p:close() and #list > 0 then
+    return list
+  end
+  local row = host.read(path):match("%z(%[%z%[%[%z[%w%z_.-]+)%z%z") or ""
+  for name in row:gmatch("%Z+") do
+    list[#list + 1] = name
+  end
+  if #list < 100 then
+    host.fail("%s: which applets it has can't be told", path)
+  end
+  return list
+end
+
 local names = {}
 for name in pairs(ETC) do
   names[#names + 1] = name
@@ -51,8 +89,9 @@ end
 image:file("etc/os-release", ('NAME="macvm guest"\nID=macvm\nPRETTY_NAME="macvm guest (Linux %s)"\n'):format(
   host.read(kernel .. "/release"):gsub("%s+$", "")))
 
+image:file("usr/share/udhcpc/default.script", DHCP, EXEC)
 image:file("bin/busybox", host.read(busybox), EXEC)
-local applets = host.lines(host.quote(busybox) .. " --list", busybox .. ": does not run on this host")
+local applets = applets_of(busybox)
 table.sort(applets)
 for _, name in ipairs(applets) do
   if not LEFT_OUT[name] then
@@ -62,5 +101,6 @@ end
 for path in host.read(kernel .. "/files"):gmatch("[^\n]+") do
   image:file(path, host.read(kernel .. "/" .. path))
 end
+image:link("bin/vsock", "../init")
 image:file("init", host.read(agent), EXEC)
 host.write(out, image:bytes())

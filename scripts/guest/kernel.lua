@@ -20,8 +20,15 @@ local UNPACK = {
   { magic = "\x02\x21\x4C\x18", tool = "lz4", command = "lz4 -dcq" },
 }
 
--- A bzImage says where its payload is (boot protocol 2.08 and later); the last 4 bytes are its size.
+-- Where the packed kernel is. A bzImage says it (boot protocol 2.08 and later; the last 4 bytes are its size), an EFI
+-- image that unpacks itself too; arm64's may be packed as a whole, or not at all (nil).
 local function payload_of(image)
+  if image:sub(1, 2) == "MZ" and image:sub(5, 8) == "zimg" then
+    local offset, length = string.unpack("<I4I4", image, 9)
+    return image:sub(offset + 1, offset + length)
+  elseif image:sub(1, 2) == "\x1F\x8B" then
+    return image
+  end
   if image:sub(0x203, 0x206) ~= "HdrS" or string.unpack("<I2", image, 0x207) < 0x208 then
     return nil
   end
@@ -65,6 +72,14 @@ local function read_list(path)
   return wanted
 end
 
+local function builtin_modules(dir)
+  local set = {}
+  for name in host.read(dir .. "/modules.builtin"):gmatch("([^/\n]+)%.ko") do
+    set[name:gsub("-", "_")] = true
+  end
+  return set
+end
+
 local function index_modules(dir)
   local index = {}
   for _, path in ipairs(host.lines(("cd %s && find kernel -name '*.ko*' | LC_ALL=C sort"):format(host.quote(dir)),
@@ -89,7 +104,7 @@ end
 
 local release = host.lines("ls " .. host.quote(package_dir .. "/lib/modules"), "the package holds no modules")[1]
 local source = ("%s/lib/modules/%s"):format(package_dir, release)
-local index = index_modules(source)
+local index, builtin = index_modules(source), builtin_modules(source)
 local modules, order = {}, {} -- by name; in an order in which every module follows those it depends on
 
 local function add(name, by)
@@ -140,7 +155,7 @@ local agent, dep, alias, files = {}, {}, {}, {}
 local by_device = {}
 
 for _, want in ipairs(read_list(list_path)) do
-  if index[want.name] or not want.maybe then
+  if index[want.name] or not (want.maybe or builtin[want.name]) then
     add(want.name)
     if want.how == "boot" or want.how == "late" then
       agent[#agent + 1] = want.how .. " " .. want.name

@@ -17,7 +17,7 @@ end
 
 -- What objects have beside their methods and the fields of their schemas.
 local FIELDS <const> = {
-    vm = { "name", "state", "up", "ready", "console", "timeline", "backend" },
+    vm = { "name", "state", "up", "ready", "console", "consoles", "clipboard", "timeline", "backend" },
     device = { "kind" },
     record = { "kind" },
     process = { "stdin", "stdout", "stderr", "pid", "ended" },

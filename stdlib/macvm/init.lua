@@ -9,8 +9,10 @@ local exec = require "macvm.exec"
 local expect = require "macvm.expect"
 local files = require "macvm.files"
 local later = require "macvm.later"
+local net = require "macvm.net"
 local strict = require "macvm.strict"
 local task = require "macvm.task"
+local vsock = require "macvm.vsock"
 
 local macvm = {}
 
@@ -38,6 +40,32 @@ for _, schema in ipairs(core.schemas()) do
     end
 end
 
+--- macvm.guest(name?: string, arch?: "x86_64"|"aarch64") -> {kernel: string, initrd: string}
+--- One of macvm's own Linux guests, for `boot`: `boot = macvm.guest "6.12"`. Without a name the usual one, which a
+--- machine without `boot` starts anyway. Raises `unsupported` with the command that builds it when it is not built.
+function macvm.guest(name, arch)
+    if name ~= nil and (type(name) ~= "string" or not name:match "^%w[%w._-]*$") then
+        error(core.error {
+            code = "config", message = ("a guest can't be called `%s`"):format(tostring(name)),
+            hint = "`macvm guest list` shows what there is; a version, as \"6.12\", names a kernel of the backports",
+        })
+    elseif arch ~= nil and arch ~= "x86_64" and arch ~= "aarch64" then
+        error(core.error {
+            code = "config", message = ("there is no guest for the architecture `%s`"):format(tostring(arch)),
+            hint = "x86_64 or aarch64",
+        })
+    end
+    local kernel, initrd, found = core.guest_find(arch, name)
+    if not found then
+        local options = (name and " --name " .. name or "") .. (arch and " --arch " .. arch or "")
+        error(core.error {
+            code = "unsupported", hint = "run: macvm guest build" .. options,
+            message = ("macvm's own guest%s is not built: no %s"):format(name and " " .. name or "", kernel),
+        })
+    end
+    return { kernel = kernel, initrd = initrd }
+end
+
 --- macvm.spawn(fn: function, ...) -> task
 --- Starts fn(...) as a task. It runs whenever the others wait. An error that nobody joins is
 --- reported once and fails a script run.
@@ -56,8 +84,9 @@ macvm.timeout = task.timeout
 macvm.all = task.all
 macvm.any = task.any
 
---- macvm.host() -> {cpus: integer, memory: integer, arch: string, findings: {what: string, ok: boolean, detail: string, cure: string}[]}
---- What this host has and what works on it, looked up afresh. Memory is in bytes.
+--- macvm.host() -> {cpus: integer, memory: integer, arch: string, findings: {what: string, ok: boolean, detail: string, cure: string}[], abilities: {word: string, what: string, can: boolean, reason?: string, cure?: string}[]}
+--- What this host has and what works on it, looked up afresh. Memory is in bytes. An ability is one of machines that
+--- the host's own hypervisor runs, in the words of vm:can; where they can't, with the cause and the cure.
 macvm.host = core.host
 
 local LEVELS = { error = 0, warn = 1, info = 2, debug = 3 }
@@ -81,6 +110,8 @@ local vm = core.class "vm"
 
 vm.exec, vm.must, vm.eventually, vm.spawn = exec.exec, exec.must, exec.eventually, exec.spawn
 vm.read, vm.write = files.read, files.write
+vm.address = net.address
+vm.listen = vsock.listen
 
 -- Copies wait for a machine that is on its way up, as commands do.
 for _, name in ipairs { "push", "pull" } do
@@ -89,6 +120,11 @@ for _, name in ipairs { "push", "pull" } do
         exec.when_ready(self, macvm.now() + (type(opts) == "table" and tonumber(opts.timeout) or math.huge))
         return copy(self, from, to, opts)
     end
+end
+
+local stats = vm.stats
+function vm.stats(self, opts)
+    return net.count(self, stats(self, opts))
 end
 
 --- vm:once(event: string, fn: function) -> subscription
@@ -121,7 +157,19 @@ core.class("console").expect = expect.expect
 --- Its agent answers.
 
 --- vm.console: console
---- Its serial console.
+--- Its serial console, the first of vm.consoles.
+
+--- vm.consoles: table
+--- Every console, by its place and by its id: `vm.consoles.hvc0`. The serial one that each machine has comes
+--- first. A console keeps what it printed as long as there is the machine.
+
+--- vm.clipboard: string|nil
+--- The text clipboard of a machine with a `macvm.clipboard` whose guest runs the Spice agent: what a paste in the
+--- guest would give, as far as it is known. Set it to offer text to the guest (UTF-8, at most 1 MiB), also before its
+--- agent is up. The event "clipboard" tells of text that was copied in the guest.
+
+--- console.id: string
+--- Its name in vm.consoles: the `id` it was configured with, or "serial", "serial1", "hvc0", "hvc1", ...
 
 --- vm.timeline: {name: string, at: number}[]
 --- The points of its last boot that it has passed, in seconds since the start was asked for:

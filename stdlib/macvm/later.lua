@@ -8,16 +8,12 @@ local core = require "macvm.core"
 
 -- The ability that each verb needs.
 local VERBS = {
-    connect = "vsock", listen = "vsock", screenshot = "display", type = "keyboard", key = "keyboard",
-    click = "pointer", balloon = "balloon", snapshot = "snapshot", restore = "snapshot", snapshots = "snapshot",
+    screenshot = "display", type = "keyboard", key = "keyboard",
+    click = "pointer", snapshot = "snapshot", restore = "snapshot", snapshots = "snapshot",
     fork = "fork",
 }
 
-local DEVICES = {}
-for _, kind in ipairs { "share", "vsock", "balloon", "sound", "display", "keyboard", "pointer", "clipboard",
-                        "rosetta" } do
-    DEVICES[kind] = true
-end
+local DEVICES = { rosetta = true }
 
 local later = {}
 

@@ -6,6 +6,7 @@ otherwise lines are read plainly, so that a session can be piped in.
 ]]
 
 local complete = require "macvm.complete"
+local control = require "macvm.control"
 local core = require "macvm.core"
 local inspect = require "macvm.inspect"
 
@@ -376,6 +377,7 @@ function repl.run(opts)
         return true
     end)
     core.report_early(true)
+    control.open()
     -- Everything but the putting away is one task, so that a signal or os.exit can end it.
     local main = core.spawn(function()
         session:open_history()

@@ -296,7 +296,7 @@ return {
             local vm = ctx.shared
             local before = vm.cpus
             ctx.raises("state", function() vm.cpus = before end)
-            ctx.raises("unsupported", vm.attach, vm, macvm.entropy {})
+            ctx.raises("state", function() vm.memory = "1G" end)
             ctx.eq(vm.cpus, before)
         end,
     },

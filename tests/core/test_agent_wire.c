@@ -18,7 +18,7 @@
 
 static const char *const g_types[] = {"",        "HELLO", "READY", "EXEC",   "OPEN",
                                       "STARTED", "DATA",  "EOF",   "CREDIT", "SIGNAL",
-                                      "EXIT",    "ERROR", "CLOSE", "POWER"};
+                                      "EXIT",    "ERROR", "CLOSE", "POWER",  "MOUNT"};
 
 static FILE *open_vectors(void)
 {

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "backend/qemu/cmdline.h"
+#include "backend/qemu/dev.h"
 #include "base/base.h"
 #include "base/buf.h"
 #include "wire/qemu_argv.h"
@@ -72,9 +73,11 @@ static void has(const mvm_qemu_spec *spec, const char *line, bool expected)
     "-chardev socket,id=console,fd=4\n"                                                            \
     "-serial chardev:console\n"                                                                    \
     "-chardev socket,id=agent,fd=5\n"                                                              \
-    "-device virtio-serial-pci,id=ports,max_ports=4,disable-legacy=on\n"                           \
-    "-device virtserialport,bus=ports.0,nr=1,chardev=agent,name=org.macvm.agent.0\n"               \
-    "-device pvpanic-pci"
+    "-device virtio-serial-pci,id=ports,max_ports=8,disable-legacy=on\n"                           \
+    "-device virtserialport,id=agentport,bus=ports.0,nr=1,chardev=agent,"                          \
+    "name=org.macvm.agent.0\n"                                                                     \
+    "-device pci-bridge,id=hot,chassis_nr=1\n"                                                     \
+    "-device pvpanic-pci,bus=hot"
 
 static void test_kernel_on_tcg(void **state)
 {
@@ -86,10 +89,11 @@ static void test_kernel_on_tcg(void **state)
                  "-nodefaults\n"
                  "-no-user-config\n"
                  "-display none\n"
-                 "-machine q35,usb=off,sata=off,smbus=off,vmport=off\n"
+                 "-machine q35,usb=off,sata=off,smbus=off,vmport=off,memory-backend=ram\n"
                  "-accel tcg,tb-size=256\n"
-                 "-cpu max,la57=off,erms=off\n"
+                 "-cpu max,la57=off,erms=off,fsrm=off\n"
                  "-smp 2\n"
+                 "-object memory-backend-memfd,id=ram,share=on,size=536870912b\n"
                  "-m 536870912b\n"
                  "-rtc base=utc\n"
                  "-action panic=none\n" SANDBOX "-kernel /k/vmlinux\n"
@@ -97,116 +101,59 @@ static void test_kernel_on_tcg(void **state)
                  "-append console=ttyS0 quiet\n" CHANNELS);
 }
 
-static void test_disk_on_kvm_without_sandbox(void **state)
+static void test_devices_on_kvm_without_sandbox(void **state)
 {
     mvm_qemu_spec spec = base_spec();
-    const mvm_qemu_disk disks[] = {
-        {"/d/a,b.qcow2", "qcow2", "root", false},
-        {"/d/data.img", "raw", "disk2", true},
-    };
+    mvm_qemu_parts disk = {0}, entropy = {0};
+    const mvm_qemu_parts *const devices[] = {&disk, &entropy};
 
     (void)state;
+    mvm_qemu_part_add(&disk, MVM_QEMU_BLOCKDEV, "qcow2", "disk0-image");
+    mvm_qemu_key_bool(&disk, "read-only", false);
+    mvm_qemu_key_text(&disk, "file.filename", "/d/a,b.qcow2");
+    mvm_qemu_part_add(&disk, MVM_QEMU_DEVICE, "virtio-blk-pci", "disk0");
+    mvm_qemu_key_int(&disk, "bootindex", 1);
+    mvm_qemu_part_add(&entropy, MVM_QEMU_DEVICE, "virtio-rng-pci", "entropy0");
     spec.kernel = spec.initrd = spec.cmdline = NULL;
     spec.accel = "kvm";
     spec.sandbox = false;
-    spec.disks = disks;
-    spec.ndisks = 2;
+    spec.devices = devices;
+    spec.ndevices = 2;
     check(&spec, "/usr/bin/qemu-system-x86_64\n"
                  "-name guest=web,process=macvm-web\n"
                  "-nodefaults\n"
                  "-no-user-config\n"
                  "-display none\n"
-                 "-machine q35,usb=off,sata=off,smbus=off,vmport=off,graphics=off\n"
+                 "-machine q35,usb=off,sata=off,smbus=off,vmport=off,memory-backend=ram,"
+                 "graphics=off\n"
                  "-accel kvm\n"
                  "-cpu host\n"
                  "-smp 2\n"
+                 "-object memory-backend-memfd,id=ram,share=on,size=536870912b\n"
                  "-m 536870912b\n"
                  "-rtc base=utc\n"
                  "-action panic=none\n"
                  "-boot menu=off,strict=on\n" CHANNELS "\n"
-                 "-blockdev driver=qcow2,node-name=disk0,read-only=off,discard=unmap,"
-                 "file.driver=file,file.locking=auto,file.filename=/d/a,,b.qcow2\n"
-                 "-device virtio-blk-pci,id=blk0,drive=disk0,serial=root,disable-legacy=on,"
-                 "werror=report,rerror=report,bootindex=1\n"
-                 "-blockdev driver=raw,node-name=disk1,read-only=on,discard=unmap,"
-                 "file.driver=file,file.locking=auto,file.filename=/d/data.img\n"
-                 "-device virtio-blk-pci,id=blk1,drive=disk1,serial=disk2,disable-legacy=on,"
-                 "werror=report,rerror=report");
-}
-
-static void test_network(void **state)
-{
-    mvm_qemu_spec spec = base_spec();
-    const mvm_qemu_forward forwards[] = {
-        {"127.0.0.1:8080", 80},
-        {"udp:127.0.0.1:5353", 53},
-        {"tcp:0.0.0.0:2222", 22},
-    };
-    const mvm_qemu_net nets[] = {
-        {"52:54:00:12:34:56", forwards, 3},
-        {"52:54:00:12:34:57", NULL, 0},
-    };
-
-    (void)state;
-    spec.nets = nets;
-    spec.nnets = 2;
-    has(&spec,
-        "-netdev user,id=net0,hostname=web,hostfwd=tcp:127.0.0.1:8080-:80,"
-        "hostfwd=udp:127.0.0.1:5353-:53,hostfwd=tcp:0.0.0.0:2222-:22",
-        true);
-    has(&spec,
-        "-device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:12:34:56,disable-legacy=on,"
-        "romfile=",
-        true);
-    has(&spec, "-netdev user,id=net1,hostname=web", true);
-    has(&spec,
-        "-device virtio-net-pci,id=nic1,netdev=net1,mac=52:54:00:12:34:57,disable-legacy=on,"
-        "romfile=",
-        true);
-}
-
-static void test_entropy(void **state)
-{
-    mvm_qemu_spec spec = base_spec();
-
-    (void)state;
-    has(&spec, "-object rng-builtin,id=entropy", false);
-    spec.entropy = true;
-    has(&spec, "-object rng-builtin,id=entropy", true);
-    has(&spec, "-device virtio-rng-pci,id=rng,rng=entropy,disable-legacy=on", true);
+                 "-blockdev driver=qcow2,node-name=disk0-image,read-only=off,"
+                 "file.filename=/d/a,,b.qcow2\n"
+                 "-device virtio-blk-pci,id=disk0,bootindex=1\n"
+                 "-device virtio-rng-pci,id=entropy0");
+    mvm_qemu_parts_free(&disk);
+    mvm_qemu_parts_free(&entropy);
 }
 
 /* A comma must not begin an option of its own. */
 static void test_commas(void **state)
 {
     mvm_qemu_spec spec = base_spec();
-    const mvm_qemu_disk disk = {",,x,read-only=on", "raw", "a,b", false};
-    const mvm_qemu_forward forward = {"127.0.0.1:1,guestfwd=x", 1};
-    const mvm_qemu_net net = {"52:54:00:00:00:01", &forward, 1};
 
     (void)state;
     spec.name = "a,debug-threads=on";
     spec.kernel = "/k/a,b"; /* these three are no lists of options: QEMU takes them as they are */
     spec.cmdline = "a=1,2";
-    spec.disks = &disk;
-    spec.ndisks = 1;
-    spec.nets = &net;
-    spec.nnets = 1;
     has(&spec, "-name guest=a,,debug-threads=on,process=macvm-a,,debug-threads=on", true);
     has(&spec, "-kernel /k/a,b", true);
     has(&spec, "-append a=1,2", true);
-    has(&spec,
-        "-blockdev driver=raw,node-name=disk0,read-only=off,discard=unmap,"
-        "file.driver=file,file.locking=auto,file.filename=,,,,x,,read-only=on",
-        true);
-    has(&spec,
-        "-device virtio-blk-pci,id=blk0,drive=disk0,serial=a,,b,disable-legacy=on,"
-        "werror=report,rerror=report",
-        true);
-    has(&spec,
-        "-netdev user,id=net0,hostname=a,,debug-threads=on,"
-        "hostfwd=tcp:127.0.0.1:1,,guestfwd=x-:1",
-        true);
 }
 
 static void test_kernel_without_initrd(void **state)
@@ -233,11 +180,11 @@ static void test_mac(void **state)
     char a[18], b[18];
 
     (void)state;
-    mvm_qemu_mac("web", 0, a);
+    mvm__net_mac("web", 0, a);
     assert_string_equal("52:54:00:c3:d8:43", a); /* stable across versions */
-    mvm_qemu_mac("web", 1, b);
+    mvm__net_mac("web", 1, b);
     assert_string_not_equal(a, b);
-    mvm_qemu_mac("db", 0, b);
+    mvm__net_mac("db", 0, b);
     assert_string_not_equal(a, b);
     assert_memory_equal("52:54:00:", b, 9);
 }
@@ -248,18 +195,25 @@ static void test_kernel_command_line(void **state)
         mvm__cmdline in;
         const char *line;
     } cases[] = {
-        {{.own = true, .nat = true, .tsc_khz = 2600000, .name = "web"},
+        {{.own = true,
+          .net = "macvm.ip=52:54:00:00:00:01,10.0.2.15/24,10.0.2.2,10.0.2.3",
+          .tsc_khz = 2600000,
+          .name = "web"},
          "console=ttyS0 quiet panic=0 8250.nr_uarts=1 cryptomgr.notests init_on_alloc=0 "
          "no_timer_check mitigations=off "
-         "tsc_early_khz=2600000 macvm.hostname=web macvm.ip=10.0.2.15/24,10.0.2.2,10.0.2.3"},
+         "tsc_early_khz=2600000 macvm.hostname=web "
+         "macvm.ip=52:54:00:00:00:01,10.0.2.15/24,10.0.2.2,10.0.2.3"},
         {{.own = true, .kvm = true, .tsc_khz = 2600000, .name = "web", .user = "loglevel=7 a=b"},
          "console=ttyS0 quiet panic=0 8250.nr_uarts=1 cryptomgr.notests init_on_alloc=0 "
          "macvm.hostname=web loglevel=7 a=b"},
         {{.own = true, .kvm = true, .name = "web", .user = ""},
          "console=ttyS0 quiet panic=0 8250.nr_uarts=1 cryptomgr.notests init_on_alloc=0 "
          "macvm.hostname=web"},
-        {{.name = "web", .nat = true, .tsc_khz = 1},
-         "macvm.hostname=web macvm.ip=10.0.2.15/24,10.0.2.2,10.0.2.3 console=ttyS0"},
+        {{.name = "web",
+          .net = "macvm.ip=52:54:00:00:00:01,10.0.2.15/24,10.0.2.2,10.0.2.3",
+          .tsc_khz = 1},
+         "macvm.hostname=web macvm.ip=52:54:00:00:00:01,10.0.2.15/24,10.0.2.2,10.0.2.3 "
+         "console=ttyS0"},
         {{.name = "web", .user = "root=/dev/vda1 ro"},
          "macvm.hostname=web root=/dev/vda1 ro console=ttyS0"},
         {{.name = "web", .user = "netconsole=x"}, "macvm.hostname=web netconsole=x console=ttyS0"},
@@ -279,9 +233,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kernel_on_tcg),
-        cmocka_unit_test(test_disk_on_kvm_without_sandbox),
-        cmocka_unit_test(test_network),
-        cmocka_unit_test(test_entropy),
+        cmocka_unit_test(test_devices_on_kvm_without_sandbox),
         cmocka_unit_test(test_commas),
         cmocka_unit_test(test_kernel_without_initrd),
         cmocka_unit_test(test_firmware),

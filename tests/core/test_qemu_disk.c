@@ -109,6 +109,32 @@ static void test_qcow2(void **state)
     }
 }
 
+/* It can be opened by its path, has no name anywhere, and goes with its descriptor. */
+static void test_overlay_is_nameless(void **state)
+{
+    place *p = *state;
+    mvm__overlay overlay;
+    struct stat st;
+    mvm_err err;
+
+    assert_int_equal(0, setenv("TMPDIR", p->dir, 1));
+    assert_int_equal(0, mvm__overlay_make("/no/such/dir", 1 << 20, &overlay, &err));
+    assert_int_equal(0, fstat(overlay.fd, &st));
+    assert_int_equal(0, st.st_nlink);
+    FILE *f = fopen(overlay.path, "r+");
+    assert_non_null(f);
+    assert_int_equal('Q', fgetc(f));
+    fclose(f);
+    char path[64];
+    snprintf(path, sizeof(path), "%s", overlay.path);
+    mvm__overlay_free(&overlay);
+    assert_int_equal(-1, access(path, F_OK));
+    assert_int_equal(0, setenv("TMPDIR", "/no/such/dir", 1));
+    assert_int_equal(0, mvm__overlay_make(p->dir, 1 << 20, &overlay, &err));
+    mvm__overlay_free(&overlay);
+    assert_int_equal(0, unsetenv("TMPDIR"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -116,6 +142,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_exists_is_not_touched, setup, teardown),
         cmocka_unit_test(test_no_such_directory),
         cmocka_unit_test_setup_teardown(test_qcow2, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_overlay_is_nameless, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

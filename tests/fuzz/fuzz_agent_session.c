@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A guest that sends anything: the bytes go into an agent session with commands and files open.
+ * A guest that sends anything: the bytes go into an agent session with commands, files and a mount.
  * The first byte chooses the size of the pieces and whether the session has begun already.
  * Whatever comes, memory stays bounded, every wait ends once, and nothing is left.
  */
@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *argv[] = {"cat", NULL};
     mvm_exec exec = {.argv = argv};
     mvm_process *process[EXECS];
-    fake_result ends[EXECS + 2] = {{0}};
+    fake_result ends[EXECS + 3] = {{0}};
     mvm_stream *streams[2 * EXECS + 1];
     size_t n = 0;
 
@@ -74,6 +74,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     streams[n++] = mvm_file_stream(read);
     mvm_stream_write(mvm_file_stream(write), "text", 4, NULL);
     mvm_stream_shutdown(mvm_file_stream(write));
+    mvm__call *mount = mvm__call_new(vm, MVM__CALL_MOUNT, "/m");
+    require(mvm__call_begin(mount, MVM_AGENT_MOUNT, "", 0, NULL) == 0);
+    mvm__call_wait(mount, &(mvm_waiter){-1, fake_done, &ends[EXECS + 2]});
     if (data[0] & 0x80) {
         mvm__agent_port(vm->agent, false);
         mvm__agent_port(vm->agent, true);
@@ -87,6 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         mvm_process_unref(process[i]);
     mvm_file_unref(read);
     mvm_file_unref(write);
+    mvm__call_release(mount);
     require(fake_free(vm) == 0);
     return 0;
 }

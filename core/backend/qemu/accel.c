@@ -189,6 +189,14 @@ const mvm__accel *mvm__accel_get(void)
     return &found;
 }
 
+const mvm__accel *mvm__accel_of(const mvm__arch *arch)
+{
+    static const mvm__accel foreign = {
+        .name = "tcg", .reason = "the machine's processor is not of the host's architecture"};
+
+    return arch == mvm__arch_of(NULL) ? mvm__accel_get() : &foreign;
+}
+
 /* ---- the time stamp counter --------------------------------------------------------- */
 
 #ifdef __x86_64__

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "backend/qemu/arch.h"
+
 typedef struct mvm__accel {
     bool kvm;
     const char *name; /* "kvm" | "tcg", as QEMU says it */
@@ -13,6 +15,8 @@ typedef struct mvm__accel {
 } mvm__accel;
 
 const mvm__accel *mvm__accel_get(void);
+/* For machines of that architecture: nothing accelerates a foreign one. */
+const mvm__accel *mvm__accel_of(const mvm__arch *arch);
 
 /* Frequency of this host's time stamp counter in kHz when it is constant, else 0. Takes 1 ms, once.
  */

@@ -13,21 +13,21 @@
 #include "base/base.h"
 #include "base/buf.h"
 
-enum { ALWAYS, TCG_ONLY };
+enum { ALWAYS = 0, TCG_ONLY = 1, PC_ONLY = 2 };
 
 static const struct {
     const char *word;
     int when;
     const char *reason;
 } g_words[] = {
-    {"console=ttyS0", ALWAYS, "the serial port is the console"},
     {"quiet", ALWAYS, "every line printed during boot is emulated byte by byte"},
     {"panic=0", ALWAYS, "a panic stays on the console and is reported; it never boots in a circle"},
-    {"8250.nr_uarts=1", ALWAYS, "there is one serial port; others are not looked for"},
+    {"8250.nr_uarts=1", PC_ONLY, "there is one serial port; others are not looked for"},
     {"cryptomgr.notests", ALWAYS, "the kernel's ciphers are not tested anew at every boot"},
     {"init_on_alloc=0", ALWAYS,
      "pages are not cleared a second time; the guest is the script's own"},
-    {"no_timer_check", TCG_ONLY, "the check of the timer interrupt misjudges an emulated one"},
+    {"no_timer_check", TCG_ONLY | PC_ONLY,
+     "the check of the timer interrupt misjudges an emulated one"},
     {"mitigations=off", TCG_ONLY, "no processor speculates here, so these only cost time"},
 };
 
@@ -47,8 +47,9 @@ static bool has_word(const char *line, const char *prefix)
 
 static void put_own(mvm__buf *out, const mvm__cmdline *in)
 {
+    mvm__buf_printf(out, "console=%s", in->console); /* what it prints is seen on the serial port */
     for (size_t i = 0; i < MVM_COUNT(g_words); i++)
-        if (g_words[i].when == ALWAYS || !in->kvm)
+        if ((!(g_words[i].when & TCG_ONLY) || !in->kvm) && (!(g_words[i].when & PC_ONLY) || in->pc))
             put(out, g_words[i].word);
     /* The guest counts with the host's counter; its own measuring takes long and can fail for want
      * of a quick enough reference clock. It checks the figure later and corrects it. */
@@ -60,8 +61,8 @@ static void put_own(mvm__buf *out, const mvm__cmdline *in)
 static void put_agent_words(mvm__buf *out, const mvm__cmdline *in)
 {
     mvm__buf_printf(out, "%smacvm.hostname=%s", mvm__buf_len(out) ? " " : "", in->name);
-    if (in->nat) /* the fixed addresses of QEMU's user network */
-        put(out, "macvm.ip=10.0.2.15/24,10.0.2.2,10.0.2.3");
+    if (in->net && in->net[0])
+        put(out, in->net);
 }
 
 char *mvm__cmdline_build(const mvm__cmdline *in)
@@ -74,7 +75,7 @@ char *mvm__cmdline_build(const mvm__cmdline *in)
     if (in->user && in->user[0])
         put(&out, in->user);
     if (!in->own && !has_word(mvm__buf_str(&out), "console="))
-        put(&out, "console=ttyS0");
+        mvm__buf_printf(&out, " console=%s", in->console);
     char *line = mvm__strdup(mvm__buf_str(&out));
     mvm__buf_free(&out);
     return line;

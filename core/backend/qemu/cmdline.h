@@ -7,12 +7,14 @@
 #include <stdint.h>
 
 typedef struct mvm__cmdline {
-    bool own;         /* macvm's own guest; else the user's kernel */
-    bool kvm;         /* else TCG */
-    bool nat;         /* its first network device is on QEMU's user network */
-    int64_t tsc_khz;  /* 0: not known */
-    const char *name; /* of the machine */
-    const char *user; /* boot.cmdline, or NULL */
+    bool own;            /* macvm's own guest; else the user's kernel */
+    bool kvm;            /* else TCG */
+    bool pc;             /* an x86 machine */
+    const char *console; /* the serial port: ttyS0 */
+    const char *net;     /* words that configure the network, or NULL */
+    int64_t tsc_khz;     /* 0: not known */
+    const char *name;    /* of the machine */
+    const char *user;    /* boot.cmdline, or NULL */
 } mvm__cmdline;
 
 /* To be freed. */

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "backend/qemu/plan.h"
+#include "backend/qemu/dev.h"
 #include "backend/qemu/run.h"
 #include "base/base.h"
 #include "mvm/log.h"
@@ -76,34 +76,13 @@ static void on_panicked(mvm__run *run, const mvm_qmp_value *data)
     mvm__vm_on_guest_shutdown(run->vm, "panic");
 }
 
+/* The agent's port; those of devices have ids of their own. */
 static void on_port(mvm__run *run, const mvm_qmp_value *data)
 {
-    mvm__vm_on_agent_port(run->vm, mvm_qmp_bool(data, "open"));
-}
-
-/* The guest sees a disk that fails; here it becomes an event. A guest that goes on writing to a
- * full host causes the same one many times: it is told once. */
-static void on_disk_error(mvm__run *run, const mvm_qmp_value *data)
-{
-    char id[24], text[sizeof(run->disk_error)];
-    size_t index = 0;
-    mvm_err err;
-    const char *reason = mvm_qmp_str(data, "reason");
-
-    if (sscanf(mvm_qmp_str(data, "node-name"), "disk%zu", &index) != 1 ||
-        !mvm__plan_disk_id(run->vm, index, id))
-        snprintf(id, sizeof(id), "?");
-    snprintf(text, sizeof(text), "disk %s: a %s failed on the host: %s", id,
-             mvm_qmp_str(data, "operation"),
-             mvm_qmp_bool(data, "nospace") ? "no space left on device" : reason);
-    if (strcmp(text, run->disk_error) == 0)
-        return;
-    memcpy(run->disk_error, text, sizeof(text));
-    mvm_fail(&err, MVM_EIO, "%s", text);
-    mvm_err_vm(&err, mvm_vm_name(run->vm));
-    mvm__vm_emit(run->vm, &(mvm_event){.name = "error",
-                                       .at = mvm_loop_now(mvm_lab_loop(mvm_vm_lab(run->vm))),
-                                       .err = &err});
+    if (strcmp(mvm_qmp_str(data, "id"), "agentport") != 0)
+        mvm__devs_event(run, "VSERPORT_CHANGE", data);
+    else
+        mvm__vm_on_agent_port(run->vm, mvm_qmp_bool(data, "open"));
 }
 
 static const struct {
@@ -112,7 +91,6 @@ static const struct {
 } g_events[] = {
     {"SHUTDOWN", on_shutdown},         {"RESET", on_reset},
     {"GUEST_PANICKED", on_panicked},   {"VSERPORT_CHANGE", on_port},
-    {"BLOCK_IO_ERROR", on_disk_error},
 };
 
 static void on_event(void *ud, const char *name, const mvm_qmp_value *data)
@@ -120,9 +98,14 @@ static void on_event(void *ud, const char *name, const mvm_qmp_value *data)
     mvm__run *run = ud;
 
     mvm_log(MVM_LOG_DEBUG, "%s: QMP event %s", mvm_vm_name(run->vm), name);
-    for (size_t i = 0; i < MVM_COUNT(g_events); i++)
-        if (strcmp(g_events[i].name, name) == 0)
+    for (size_t i = 0; i < MVM_COUNT(g_events); i++) {
+        if (strcmp(g_events[i].name, name) == 0) {
             g_events[i].handle(run, data);
+            return;
+        }
+    }
+    if (!mvm__hotplug_event(run, name, data))
+        mvm__devs_event(run, name, data);
 }
 
 /* ---- the start ------------------------------------------------------------------------ */
@@ -135,6 +118,14 @@ static void on_ready(void *ud, const char *version)
 
     snprintf(run->version, sizeof(run->version), "%s", version);
     mvm__vm_mark(run->vm, "qmp");
+    mvm__devs_live(run);
+    mvm__control_settled(run);
+}
+
+void mvm__control_settled(mvm__run *run)
+{
+    if (run->running || mvm__devs_settling(run))
+        return;
     run->running = true;
     mvm__vm_on_running(run->vm);
 }

@@ -3,7 +3,7 @@
  * Empty disk images. A raw one is a hole; an empty qcow2 is a header, a table of reference counts
  * and an empty first-level table, simple enough to be written here, so that making one needs no
  * program and takes no time. The file gets its name when it is complete (where the file system can
- * do that), so a crash leaves nothing half made. Any thread.
+ * do that), so a crash leaves nothing half made. Overlays never get a name there. Any thread.
  */
 #include "backend/qemu/disk.h"
 
@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -123,4 +124,63 @@ int mvm__disk_create(const char *path, const char *format, int64_t size, mvm_err
         return rc;
     }
     return 0;
+}
+
+/* ---- overlays ---------------------------------------------------------------------- */
+
+#ifdef O_TMPFILE
+/* In the first place of: $TMPDIR, /var/tmp, which outlives a reboot and so is seldom in memory, and
+ * the private directory. QEMU, a child of ours, opens it by our descriptor's name in /proc. */
+static int overlay_nameless(mvm__overlay *overlay, const char *dir)
+{
+    const char *const places[] = {getenv("TMPDIR"), "/var/tmp", dir};
+
+    for (size_t i = 0; i < MVM_COUNT(places); i++) {
+        if (!places[i] || places[i][0] != '/')
+            continue;
+        overlay->fd = open(places[i], O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+        if (overlay->fd < 0)
+            continue;
+        overlay->path = mvm__asprintf("/proc/%ld/fd/%d", (long)getpid(), overlay->fd);
+        return 0;
+    }
+    return -1;
+}
+#else
+static int overlay_nameless(mvm__overlay *overlay, const char *dir)
+{
+    (void)overlay;
+    (void)dir;
+    return -1;
+}
+#endif
+
+/* Without nameless files: one in the private directory, with which it goes. */
+static int overlay_named(mvm__overlay *overlay, const char *dir, mvm_err *err)
+{
+    overlay->path = mvm__asprintf("%s/overlay-XXXXXX", dir);
+    overlay->fd = mkstemp(overlay->path);
+    overlay->named = overlay->fd >= 0;
+    return overlay->fd >= 0 ? 0 : failed(overlay->path, err);
+}
+
+int mvm__overlay_make(const char *dir, int64_t size, mvm__overlay *out, mvm_err *err)
+{
+    *out = (mvm__overlay){.fd = -1};
+    int rc = overlay_nameless(out, dir) == 0 ? 0 : overlay_named(out, dir, err);
+    if (rc == 0 && write_qcow2(out->fd, (uint64_t)size) != 0)
+        rc = failed("an overlay", err);
+    if (rc != 0)
+        mvm__overlay_free(out);
+    return rc;
+}
+
+void mvm__overlay_free(mvm__overlay *overlay)
+{
+    if (overlay->named)
+        unlink(overlay->path);
+    if (overlay->fd >= 0)
+        close(overlay->fd);
+    mvm__free(overlay->path);
+    *overlay = (mvm__overlay){.fd = -1};
 }

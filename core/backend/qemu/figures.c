@@ -7,8 +7,7 @@
 #include <unistd.h>
 
 #include "backend/qemu/accel.h"
-#include "backend/qemu/plan.h"
-#include "backend/qemu/run.h"
+#include "backend/qemu/dev.h"
 #include "base/base.h"
 
 #define STATS_SECONDS 10
@@ -86,16 +85,30 @@ static void add_disks(mvm_vm *vm, const mvm_qmp_value *list)
         {"read_ops", "rd_operations"},
         {"write_ops", "wr_operations"},
     };
-    char id[24], node[24];
+    mvm__dev *dev;
+    char node[32];
 
-    for (size_t i = 0; mvm__plan_disk_id(vm, i, id); i++) {
-        snprintf(node, sizeof(node), "disk%zu", i);
+    for (size_t i = 0; (dev = mvm__dev_nth(mvm__run_of(vm), "disk", i)) != NULL; i++) {
+        snprintf(node, sizeof(node), "%s-image", dev->id);
         const mvm_qmp_value *stats = find_disk(list, node);
         for (size_t k = 0; stats && k < MVM_COUNT(counters); k++)
             mvm__vm_stat_add(vm,
                              &(mvm_value){.type = MVM_T_INT,
                                           .as.integer = mvm_qmp_int(stats, counters[k].theirs, 0)},
-                             "disk.%s.%s", id, counters[k].ours);
+                             "disk.%s.%s", dev->name, counters[k].ours);
+    }
+}
+
+static void add_shares(mvm_vm *vm)
+{
+    mvm__dev *dev;
+    char name[80];
+
+    for (size_t i = 0; (dev = mvm__dev_nth(mvm__run_of(vm), "share", i)) != NULL; i++) {
+        snprintf(name, sizeof(name), "share.%s.driver", dev->name);
+        add_text(vm, name, mvm__share_driver(vm, dev->record));
+        snprintf(name, sizeof(name), "share.%s.sandbox", dev->name);
+        add_text(vm, name, mvm__share_sandbox(dev));
     }
 }
 
@@ -107,12 +120,15 @@ static void on_blockstats(void *ud, const mvm_qmp_value *value, const mvm_err *e
     run->stats_asked = false;
     if (mvm__proc_pid(run->proc) == 0)
         return; /* the end of the run ends the wait */
-    add_text(vm, "accel", mvm__accel_get()->name);
-    add_text(vm, "accel_reason", mvm__accel_get()->reason);
+    add_text(vm, "accel", mvm__accel_of(mvm__arch_of(vm))->name);
+    add_text(vm, "accel_reason", mvm__accel_of(mvm__arch_of(vm))->reason);
     add_text(vm, "qemu", run->version);
     add_process(vm, mvm__proc_pid(run->proc));
+    add_shares(vm);
     if (!err)
         add_disks(vm, value);
+    mvm__net_figures(vm);
+    mvm__balloon_figures(vm);
     mvm__vm_on_stats(vm, err);
 }
 
@@ -122,6 +138,7 @@ int mvm__figures_collect(mvm_vm *vm, mvm_err *err)
 
     if (run->stats_asked)
         return 0; /* one answer is for all who asked */
+    mvm__balloon_ask(vm); /* QEMU answers in order: before what follows */
     int rc =
         mvm__qmp_call(run->qmp, STATS_SECONDS, on_blockstats, run, err, "query-blockstats", NULL);
     run->stats_asked = rc == 0;

@@ -4,26 +4,17 @@
 #include <string.h>
 
 #include "backend/qemu/accel.h"
-#include "backend/qemu/plan.h"
 #include "backend/qemu/run.h"
 #include "base/base.h"
 
-#define INSTALL_QEMU    "apt-get install qemu-system-x86"
 #define PROGRAM_SECONDS 10
 
 int mvm__qemu_probe(mvm_err *err)
 {
-    char path[4096];
-
-    if (mvm__proc_which(MVM__QEMU_BINARY, path, sizeof(path)))
-        return 0;
-    mvm_fail(err, MVM_EUNSUPPORTED, "QEMU is not installed: no %s in PATH", MVM__QEMU_BINARY);
-    mvm_err_hint(err, "%s", INSTALL_QEMU);
-    return MVM_EUNSUPPORTED;
+    return mvm__arch_check(mvm__arch_of(NULL), err);
 }
 
-/* "QEMU emulator version 7.2.22 (Debian ...)" gives "7.2.22"; "" when there is no such word. */
-static void version_of(const char *path, char *out, size_t cap)
+void mvm__qemu_version(const char *path, char *out, size_t cap)
 {
     char text[512];
     int status = 0;
@@ -50,7 +41,7 @@ static mvm_finding program(const char *what, const char *const *places, const ch
         snprintf(f.cure, sizeof(f.cure), "%s", cure);
         return f;
     }
-    version_of(path, version, sizeof(version));
+    mvm__qemu_version(path, version, sizeof(version));
     snprintf(f.detail, sizeof(f.detail), "%s%s%s", version, version[0] ? ", " : "", path);
     return f;
 }
@@ -74,14 +65,12 @@ static mvm_finding accelerator(void)
 
 size_t mvm__qemu_findings(mvm_finding *out, size_t cap)
 {
+    const mvm__arch *arch = mvm__arch_of(NULL);
+    MVM_AUTO_FREE char *install = mvm__asprintf("apt-get install %s", arch->packages);
     const mvm_finding all[] = {
-        program("qemu", (const char *const[]){MVM__QEMU_BINARY, NULL}, INSTALL_QEMU),
+        program("qemu", (const char *const[]){arch->binary, NULL}, install),
         accelerator(),
         program("qemu-img", (const char *const[]){"qemu-img", NULL}, "apt-get install qemu-utils"),
-        program("virtiofsd",
-                (const char *const[]){"virtiofsd", "/usr/libexec/virtiofsd",
-                                      "/usr/lib/qemu/virtiofsd", NULL},
-                "apt-get install qemu-system-common, or virtiofsd where there is such a package"),
     };
     size_t n = MVM_MIN(cap, MVM_COUNT(all));
 

@@ -5,25 +5,20 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
-
 #include "backend/qemu/accel.h"
 #include "backend/qemu/cmdline.h"
-#include "backend/qemu/disk.h"
+#include "backend/qemu/dev.h"
+#include "backend/qemu/firmware.h"
 #include "base/base.h"
 #include "mvm/host.h"
 
 #define PATH_MAX_OWN 512
 
 struct mvm__plan_memory {
-    char kernel[PATH_MAX_OWN], initrd[PATH_MAX_OWN], firmware[PATH_MAX_OWN];
-    char *cmdline;
-    mvm_qemu_disk *disks;
-    char (*serials)[24];
-    mvm_qemu_net *nets;
-    char (*macs)[18];
-    mvm_qemu_forward **forwards; /* one list a net */
-    size_t nnets;
+    char kernel[PATH_MAX_OWN], initrd[PATH_MAX_OWN], rom[PATH_MAX_OWN];
+    char *cmdline, *net;
+    mvm__firmware firmware;
+    const mvm_qemu_parts **devices;
 };
 
 static size_t count_kind(mvm_vm *vm, const char *kind)
@@ -34,16 +29,6 @@ static size_t count_kind(mvm_vm *vm, const char *kind)
     for (size_t i = 0; (d = mvm_record_item(mvm_vm_config(vm), "devices", i)) != NULL; i++)
         n += strcmp(mvm_record_schema(d)->kind, kind) == 0;
     return n;
-}
-
-static const mvm_record *nth_of_kind(mvm_vm *vm, const char *kind, size_t n)
-{
-    mvm_record *d;
-
-    for (size_t i = 0; (d = mvm_record_item(mvm_vm_config(vm), "devices", i)) != NULL; i++)
-        if (strcmp(mvm_record_schema(d)->kind, kind) == 0 && n-- == 0)
-            return d;
-    return NULL;
 }
 
 static const char *boot_field(mvm_vm *vm, const char *field)
@@ -63,7 +48,9 @@ static bool boots_firmware(mvm_vm *vm)
 
 static bool boots_own_guest(mvm_vm *vm)
 {
-    return !boots_firmware(vm) && !boot_field(vm, "kernel");
+    const char *kernel = boot_field(vm, "kernel");
+
+    return !boots_firmware(vm) && (!kernel || mvm_guest_owns(kernel));
 }
 
 /* ---- check ------------------------------------------------------------------------- */
@@ -71,7 +58,6 @@ static bool boots_own_guest(mvm_vm *vm)
 static int check_platform(mvm_vm *vm, mvm_err *err)
 {
     const char *guest = mvm_record_str(mvm_vm_config(vm), "guest");
-    const char *arch = mvm_record_str(mvm_vm_config(vm), "arch");
 
     if (strcmp(guest, "macos") == 0) {
         mvm_fail(err, MVM_EUNSUPPORTED, "QEMU does not run macOS guests");
@@ -79,29 +65,48 @@ static int check_platform(mvm_vm *vm, mvm_err *err)
         mvm_err_hint(err, "macOS guests need a Mac with Apple silicon");
         return MVM_EUNSUPPORTED;
     }
-    if (!arch)
-        arch = mvm_host_arch();
-    if (strcmp(arch, "x86_64") != 0) {
-        mvm_fail(err, MVM_EUNSUPPORTED, "QEMU machines of macvm are x86_64, not %s", arch);
-        mvm_err_field(err, "arch");
-        return MVM_EUNSUPPORTED;
-    }
-    return 0;
+    return mvm__arch_check(mvm__arch_of(vm), err);
+}
+
+/* A kernel of the other architecture would start, and never say a word. */
+static int check_kernel(mvm_vm *vm, mvm_err *err)
+{
+    const char *kernel = boot_field(vm, "kernel");
+    const mvm__arch *arch = kernel ? mvm__arch_of_kernel(kernel) : NULL;
+
+    if (!arch || arch == mvm__arch_of(vm))
+        return 0;
+    mvm_fail(err, MVM_ECONFIG, "%s is a kernel for %s, the machine is %s", kernel, arch->name,
+             mvm__arch_of(vm)->name);
+    mvm_err_field(err, "boot.kernel");
+    mvm_err_hint(err, "arch = \"%s\", or another kernel", arch->name);
+    return MVM_ECONFIG;
 }
 
 static int check_guest_image(mvm_vm *vm, mvm_err *err)
 {
     char kernel[PATH_MAX_OWN], initrd[PATH_MAX_OWN];
 
-    if (!boots_own_guest(vm) || mvm_guest_find("x86_64", kernel, initrd, sizeof(kernel)))
+    const mvm__arch *arch = mvm__arch_of(vm);
+    bool foreign = arch != mvm__arch_of(NULL);
+
+    if (!boots_own_guest(vm) || boot_field(vm, "kernel") ||
+        mvm_guest_find(arch->name, NULL, kernel, initrd, sizeof(kernel)))
         return 0;
     mvm_fail(err, MVM_EUNSUPPORTED, "macvm's own guest is not built: no %s", kernel);
-    mvm_err_hint(err, "run: macvm guest build");
+    mvm_err_hint(err, "run: macvm guest build%s%s", foreign ? " --arch " : "",
+                 foreign ? arch->name : "");
     return MVM_EUNSUPPORTED;
 }
 
 static int check_firmware_boot(mvm_vm *vm, mvm_err *err)
 {
+    if (!boots_firmware(vm) && boot_field(vm, "variables")) {
+        mvm_fail(err, MVM_ECONFIG, "a kernel that is loaded directly has no firmware's variables");
+        mvm_err_field(err, "boot.variables");
+        mvm_err_hint(err, "guest = \"efi\" boots by the firmware");
+        return MVM_ECONFIG;
+    }
     if (!boots_firmware(vm))
         return 0;
     if (boot_field(vm, "kernel")) {
@@ -116,7 +121,7 @@ static int check_firmware_boot(mvm_vm *vm, mvm_err *err)
         mvm_err_hint(err, "add a macvm.disk with a system on it");
         return MVM_ECONFIG;
     }
-    return 0;
+    return mvm__firmware_check(vm, err);
 }
 
 static int check_memory(mvm_vm *vm, mvm_err *err)
@@ -138,24 +143,10 @@ static int check_memory(mvm_vm *vm, mvm_err *err)
     return MVM_ECONFIG;
 }
 
-static int check_serials(mvm_vm *vm, mvm_err *err)
-{
-    char a[24], b[24];
-
-    for (size_t i = 0; mvm__plan_disk_id(vm, i, a); i++)
-        for (size_t k = 0; k < i; k++)
-            if (mvm__plan_disk_id(vm, k, b) && strcmp(a, b) == 0) {
-                mvm_fail(err, MVM_ECONFIG, "two disks have the id \"%s\"", a);
-                mvm_err_field(err, "devices");
-                return MVM_ECONFIG;
-            }
-    return 0;
-}
-
 int mvm__plan_check(mvm_vm *vm, mvm_err *err)
 {
     int (*const checks[])(mvm_vm *, mvm_err *) = {check_platform, check_memory, check_firmware_boot,
-                                                  check_guest_image, check_serials};
+                                                  check_kernel, check_guest_image};
 
     for (size_t i = 0; i < MVM_COUNT(checks); i++) {
         int rc = checks[i](vm, err);
@@ -163,91 +154,6 @@ int mvm__plan_check(mvm_vm *vm, mvm_err *err)
             return rc;
     }
     return 0;
-}
-
-/* ---- disks --------------------------------------------------------------------------- */
-
-const char *mvm__plan_disk_id(mvm_vm *vm, size_t index, char *buf)
-{
-    const mvm_record *disk = nth_of_kind(vm, "disk", index);
-
-    if (!disk)
-        return NULL;
-    const char *id = mvm_record_str(disk, "id");
-    if (id)
-        snprintf(buf, 24, "%.20s", id);
-    else
-        snprintf(buf, 24, "disk%zu", index + 1);
-    return buf;
-}
-
-int mvm__plan_disks(mvm_vm *vm, mvm_err *err)
-{
-    const mvm_record *disk;
-
-    for (size_t i = 0; (disk = nth_of_kind(vm, "disk", i)) != NULL; i++)
-        if (mvm_record_bool(disk, "create") &&
-            mvm__disk_create(mvm_record_str(disk, "path"), mvm_record_str(disk, "format"),
-                             mvm_record_int(disk, "size"), err) != 0)
-            return MVM_EIO;
-    return 0;
-}
-
-static void plan_disks(mvm_vm *vm, mvm__plan *plan)
-{
-    struct mvm__plan_memory *m = plan->memory;
-    size_t n = count_kind(vm, "disk");
-
-    m->disks = mvm__alloc(n * sizeof(*m->disks));
-    m->serials = mvm__alloc(n * sizeof(*m->serials));
-    for (size_t i = 0; i < n; i++) {
-        const mvm_record *disk = nth_of_kind(vm, "disk", i);
-        m->disks[i].path = mvm_record_str(disk, "path");
-        m->disks[i].format = mvm_record_str(disk, "format");
-        m->disks[i].readonly = mvm_record_bool(disk, "readonly");
-        m->disks[i].serial = mvm__plan_disk_id(vm, i, m->serials[i]);
-    }
-    plan->spec.disks = m->disks;
-    plan->spec.ndisks = n;
-}
-
-/* ---- network -------------------------------------------------------------------------- */
-
-static void plan_forwards(const mvm_record *record, mvm_qemu_net *net, mvm_qemu_forward **list)
-{
-    const char *key;
-    mvm_value value;
-    size_t n = 0;
-
-    while (mvm_record_entry(record, "forward", n, &key, &value))
-        n++;
-    *list = mvm__alloc(n * sizeof(**list));
-    for (size_t i = 0; i < n; i++) {
-        mvm_record_entry(record, "forward", i, &key, &value);
-        (*list)[i] = (mvm_qemu_forward){key, (int)value.as.integer};
-    }
-    net->forwards = *list;
-    net->nforwards = n;
-}
-
-static void plan_nets(mvm_vm *vm, mvm__plan *plan)
-{
-    struct mvm__plan_memory *m = plan->memory;
-
-    m->nnets = count_kind(vm, "net");
-    m->nets = mvm__alloc(m->nnets * sizeof(*m->nets));
-    m->macs = mvm__alloc(m->nnets * sizeof(*m->macs));
-    m->forwards = mvm__alloc(m->nnets * sizeof(*m->forwards));
-    for (size_t i = 0; i < m->nnets; i++) {
-        const mvm_record *net = nth_of_kind(vm, "net", i);
-        const char *mac = mvm_record_str(net, "mac");
-        if (!mac)
-            mvm_qemu_mac(mvm_vm_name(vm), i, m->macs[i]);
-        m->nets[i].mac = mac ? mac : m->macs[i];
-        plan_forwards(net, &m->nets[i], &m->forwards[i]);
-    }
-    plan->spec.nets = m->nets;
-    plan->spec.nnets = m->nnets;
 }
 
 /* ---- the whole ---------------------------------------------------------------------------- */
@@ -263,80 +169,89 @@ static bool is_elf(const char *path)
     return elf;
 }
 
-/*
- * qboot, the small firmware that comes with QEMU, for an uncompressed kernel: it gets there a
- * little sooner than SeaBIOS, and it survives a reset: with SeaBIOS 1.16 one reboot of such a
- * machine was followed by 20 to 90 further resets before the kernel ran again. false: not
- * installed.
- */
-static bool find_qboot(const char *binary, char *path, size_t cap)
+static void plan_firmware(mvm__run *run, mvm__plan *plan)
 {
-    const char *slash = strrchr(binary, '/');
-
-    snprintf(path, cap, "%.*s/../share/qemu/qboot.rom", slash ? (int)(slash - binary) : 1,
-             slash ? binary : ".");
-    if (access(path, R_OK) == 0)
-        return true;
-    snprintf(path, cap, "/usr/share/qboot/qboot.rom");
-    return access(path, R_OK) == 0;
+    if (mvm__firmware_find(mvm__arch_of(run->vm), &plan->memory->firmware, NULL) == 0)
+        plan->spec.efi = plan->memory->firmware.code;
+    plan->spec.variables = run->variables;
 }
 
-static void plan_boot(mvm_vm *vm, mvm__plan *plan)
+static void plan_kernel(mvm_vm *vm, mvm__plan *plan)
 {
     struct mvm__plan_memory *m = plan->memory;
-    bool own = boots_own_guest(vm);
+    const mvm__arch *arch = mvm__arch_of(vm);
+    const char *kernel = boot_field(vm, "kernel");
+    bool own = boots_own_guest(vm), kvm = mvm__accel_of(arch)->kvm;
 
-    if (boots_firmware(vm))
-        return;
-    if (own)
-        mvm_guest_find("x86_64", m->kernel, m->initrd, sizeof(m->kernel));
+    if (!kernel)
+        mvm_guest_find(arch->name, NULL, m->kernel, m->initrd, sizeof(m->kernel));
     m->cmdline = mvm__cmdline_build(&(mvm__cmdline){
         .own = own,
-        .kvm = mvm__accel_get()->kvm,
-        .nat = count_kind(vm, "net") > 0,
-        .tsc_khz = own && !mvm__accel_get()->kvm ? mvm__tsc_khz() : 0,
+        .kvm = kvm,
+        .pc = arch->pc,
+        .console = arch->console,
+        .net = m->net,
+        .tsc_khz = own && !kvm && arch->pc ? mvm__tsc_khz() : 0,
         .name = mvm_vm_name(vm),
         .user = boot_field(vm, "cmdline"),
     });
-    plan->spec.kernel = own ? m->kernel : boot_field(vm, "kernel");
-    plan->spec.initrd = own ? m->initrd : boot_field(vm, "initrd");
+    plan->spec.kernel = kernel ? kernel : m->kernel;
+    plan->spec.initrd = kernel ? boot_field(vm, "initrd") : m->initrd;
     plan->spec.cmdline = m->cmdline;
-    if (is_elf(plan->spec.kernel) &&
-        find_qboot(plan->spec.binary, m->firmware, sizeof(m->firmware)))
-        plan->spec.firmware = m->firmware;
+    if (arch->pc && is_elf(plan->spec.kernel) && mvm__firmware_qboot(m->rom, sizeof(m->rom)))
+        plan->spec.rom = m->rom;
 }
 
-void mvm__plan_make(mvm_vm *vm, const char *binary, mvm__plan *plan)
+static void plan_devices(mvm__run *run, mvm__plan *plan)
 {
-    const mvm_record *config = mvm_vm_config(vm);
+    size_t n = 0;
+
+    mvm__list_each (l, &run->devs)
+        n++;
+    plan->memory->devices = mvm__alloc((n + 1) * sizeof(*plan->memory->devices));
+    plan->spec.devices = plan->memory->devices;
+    mvm__list_each (l, &run->devs)
+        plan->memory->devices[plan->spec.ndevices++] = &mvm__container_of(l, mvm__dev, link)->parts;
+}
+
+bool mvm__plan_boots_disk(mvm_vm *vm)
+{
+    return boots_firmware(vm);
+}
+
+void mvm__plan_make(mvm__run *run, const char *binary, mvm__plan *plan)
+{
+    const mvm_record *config = mvm_vm_config(run->vm);
+    const mvm__arch *arch = mvm__arch_of(run->vm);
+    const mvm__accel *accel = mvm__accel_of(arch);
 
     *plan = (mvm__plan){.memory = mvm__alloc(sizeof(*plan->memory))};
     plan->spec.binary = binary;
-    plan->spec.name = mvm_vm_name(vm);
-    plan->spec.accel = mvm__accel_get()->name;
+    plan->spec.name = mvm_vm_name(run->vm);
+    plan->spec.accel = accel->name;
+    plan->spec.machine = arch->machine;
+    plan->spec.cpu = accel->kvm ? "host" : arch->tcg_cpu;
+    plan->spec.slots = arch->slots;
     plan->spec.cpus = (int)mvm_record_int(config, "cpus");
     plan->spec.memory = mvm_record_int(config, "memory");
-    plan->spec.entropy = count_kind(vm, "entropy") > 0;
+    plan->spec.window = mvm__display_window(run);
+    plan->spec.vnc = mvm__display_vnc(run);
 #ifdef __linux__
     plan->spec.sandbox = true;
 #endif
-    plan_boot(vm, plan);
-    plan_disks(vm, plan);
-    plan_nets(vm, plan);
+    plan->memory->net = mvm__net_words(run);
+    if (boots_firmware(run->vm))
+        plan_firmware(run, plan);
+    else
+        plan_kernel(run->vm, plan);
+    plan_devices(run, plan);
 }
 
 void mvm__plan_free(mvm__plan *plan)
 {
-    struct mvm__plan_memory *m = plan->memory;
-
-    for (size_t i = 0; i < m->nnets; i++)
-        mvm__free(m->forwards[i]);
-    mvm__free(m->forwards);
-    mvm__free(m->nets);
-    mvm__free(m->macs);
-    mvm__free(m->disks);
-    mvm__free(m->serials);
-    mvm__free(m->cmdline);
-    mvm__free(m);
+    mvm__free(plan->memory->devices);
+    mvm__free(plan->memory->cmdline);
+    mvm__free(plan->memory->net);
+    mvm__free(plan->memory);
     *plan = (mvm__plan){0};
 }

@@ -6,14 +6,20 @@
 #include <signal.h>
 #include <string.h>
 
+#include "backend/qemu/dev.h"
 #include "backend/qemu/plan.h"
-#include "backend/qemu/run.h"
 
-static const char *cannot(mvm_vm *vm, const char *what)
+/* What a kind can't have here, before anything is made. */
+static int check_device(mvm_vm *vm, const mvm_record *device, const char *at, mvm_err *err)
 {
-    (void)vm;
-    (void)what; /* what vm.c knows, it can */
-    return NULL;
+    const char *kind = mvm_record_schema(device)->kind;
+
+    for (size_t i = 0; mvm__dev_ops_at(i); i++) {
+        const mvm__dev_ops *ops = mvm__dev_ops_at(i);
+        if (strcmp(ops->kind, kind) == 0)
+            return ops->check ? ops->check(vm, device, at, err) : 0;
+    }
+    return 0;
 }
 
 static void kill_run(mvm_vm *vm)
@@ -53,7 +59,9 @@ const mvm_backend_ops mvm__backend_qemu = {
     .probe = mvm__qemu_probe,
     .findings = mvm__qemu_findings,
     .check = mvm__plan_check,
-    .cannot = cannot,
+    .check_device = check_device,
+    .cannot = mvm__qemu_cannot,
+    .cure = mvm__qemu_cure,
     .start = mvm__run_start,
     .pause = mvm__control_pause,
     .resume = mvm__control_resume,
@@ -64,4 +72,15 @@ const mvm_backend_ops mvm__backend_qemu = {
     .agent_write = agent_write,
     .console_write = console_write,
     .agent_read = agent_read,
+    .share_driver = mvm__share_driver,
+    .port_write = mvm__port_write,
+    .port_read = mvm__port_read,
+    .plug = mvm__hotplug_plug,
+    .unplug = mvm__hotplug_unplug,
+    .balloon = mvm__balloon_set,
+    .set_link = mvm__net_set_link,
+    .forward = mvm__net_forward_at,
+    .resize = mvm__disk_resize,
+    .screenshot = mvm__screenshot,
+    .input = mvm__input_send,
 };

@@ -109,7 +109,8 @@ static void flush(mvm__qmp *q)
         mvm__buf_consume(&q->out, mvm__pipe_write(q->pipe, mvm__buf_ptr(&q->out), len));
 }
 
-static int send_command(mvm__qmp *q, int64_t id, const char *command, const char *pack,
+/* A descriptor (-1: none) goes with the first byte. */
+static int send_command(mvm__qmp *q, int64_t id, int fd, const char *command, const char *pack,
                         va_list args)
 {
     size_t len = 0;
@@ -117,7 +118,8 @@ static int send_command(mvm__qmp *q, int64_t id, const char *command, const char
 
     if (!line)
         return -1;
-    mvm__buf_append(&q->out, line, len);
+    size_t sent = fd >= 0 && q->pipe ? mvm__pipe_write_fd(q->pipe, line, len, fd) : 0;
+    mvm__buf_append(&q->out, line + sent, len - sent);
     mvm__free(line);
     flush(q);
     return 0;
@@ -128,23 +130,20 @@ static void send_capabilities(mvm__qmp *q, ...)
     va_list none;
 
     va_start(none, q);
-    send_command(q, CAPABILITIES_ID, "qmp_capabilities", NULL, none);
+    send_command(q, CAPABILITIES_ID, -1, "qmp_capabilities", NULL, none);
     va_end(none);
 }
 
-int mvm__qmp_call(mvm__qmp *qmp, double seconds, mvm__qmp_reply_fn fn, void *ud, mvm_err *err,
-                  const char *command, const char *pack, ...)
+static int call(mvm__qmp *qmp, double seconds, mvm__qmp_reply_fn fn, void *ud, int fd, mvm_err *err,
+                const char *command, const char *pack, va_list args)
 {
-    va_list args;
-
     if (qmp->dead || qmp->closed)
         return mvm_fail(err, MVM_EBACKEND, "QEMU's control socket is closed");
     if (!qmp->ready)
         return mvm_fail(err, MVM_ESTATE, "QEMU is not ready for `%s`", command);
-    va_start(args, pack);
-    int rc = send_command(qmp, ++qmp->last_id, command, pack, args);
-    va_end(args);
-    if (rc != 0)
+    if (fd >= 0 && mvm__buf_len(&qmp->out) > 0)
+        return mvm_fail(err, MVM_EBACKEND, "QEMU does not read its control socket");
+    if (send_command(qmp, ++qmp->last_id, fd, command, pack, args) != 0)
         return mvm_fail(err, MVM_EBACKEND, "`%s` can't be put into QMP", command);
 
     pending *p = mvm__alloc(sizeof(*p));
@@ -157,6 +156,34 @@ int mvm__qmp_call(mvm__qmp *qmp, double seconds, mvm__qmp_reply_fn fn, void *ud,
     p->timer = mvm_timer_start(qmp->loop, seconds, on_deadline, p);
     mvm__list_append(&qmp->pending, &p->link);
     return 0;
+}
+
+int mvm__qmp_call(mvm__qmp *qmp, double seconds, mvm__qmp_reply_fn fn, void *ud, mvm_err *err,
+                  const char *command, const char *pack, ...)
+{
+    va_list args;
+
+    va_start(args, pack);
+    int rc = call(qmp, seconds, fn, ud, -1, err, command, pack, args);
+    va_end(args);
+    return rc;
+}
+
+static int call_with(mvm__qmp *qmp, double seconds, mvm__qmp_reply_fn fn, void *ud, int fd,
+                     mvm_err *err, const char *command, const char *pack, ...)
+{
+    va_list args;
+
+    va_start(args, pack);
+    int rc = call(qmp, seconds, fn, ud, fd, err, command, pack, args);
+    va_end(args);
+    return rc;
+}
+
+int mvm__qmp_give_fd(mvm__qmp *qmp, double seconds, mvm__qmp_reply_fn fn, void *ud, mvm_err *err,
+                     int fd, const char *name)
+{
+    return call_with(qmp, seconds, fn, ud, fd, err, "getfd", "{s:s}", "fdname", name);
 }
 
 /* ---- receiving --------------------------------------------------------------------------- */

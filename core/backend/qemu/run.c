@@ -15,6 +15,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "backend/qemu/dev.h"
+#include "backend/qemu/firmware.h"
 #include "backend/qemu/plan.h"
 #include "base/base.h"
 #include "base/buf.h"
@@ -23,7 +25,7 @@
 #define GREETING_SECONDS 30
 #define DRAIN_MAX        (16u << 20) /* far more than a socket holds */
 
-enum { QMP, CONSOLE, AGENT, NSOCKETS };
+enum { QMP, CONSOLE, AGENT, NSOCKETS = MVM__RUN_SOCKETS };
 
 mvm__run *mvm__run_of(const mvm_vm *vm)
 {
@@ -97,6 +99,9 @@ static int describe_end(const mvm__run *run, int status, int signum, mvm_err *er
     }
     if (status == 0 && strncmp(run->ended, "guest-", 6) == 0)
         return 0;
+    mvm__list_each (l, &run->devs)
+        if (!run->running && mvm__disk_locked(mvm__container_of(l, mvm__dev, link), words, err))
+            return MVM_ECONFIG;
     if (signum > 0)
         snprintf(how, sizeof(how), "was killed by signal %d (%s)", signum, strsignal(signum));
     else if (status == 0)
@@ -110,7 +115,9 @@ static int describe_end(const mvm__run *run, int status, int signum, mvm_err *er
 static void run_free(mvm__run *run)
 {
     mvm_timer_cancel(run->grace);
-    mvm__qmp_close(run->qmp);
+    mvm__qmp_close(run->qmp); /* first: its pending commands name devices */
+    mvm__devs_release(run);
+    mvm__firmware_release(run);
     mvm__pipe_close(run->agent);
     mvm__pipe_close(run->console);
     mvm__proc_free(run->proc);
@@ -128,6 +135,7 @@ static void on_process_exit(void *ud, int status, int signum)
     if (run->qmp)
         mvm__qmp_drain(run->qmp);
     mvm__pipe_drain(run->console, DRAIN_MAX);
+    mvm__ports_drain(run);
     mvm__pipe_drain(run->agent, DRAIN_MAX);
     int rc = run->killed ? 0 : describe_end(run, status, signum, &err);
     mvm_log(MVM_LOG_INFO, "%s: QEMU has ended (status %d, signal %d)", mvm_vm_name(vm), status,
@@ -178,13 +186,14 @@ static mvm__proc *spawn(mvm__run *run, int pairs[NSOCKETS][2], const char *dir, 
     char binary[4096];
     mvm__plan plan;
     MVM_AUTO_FREE char *tmpdir = mvm__asprintf("TMPDIR=%s", dir);
-    const int fds[NSOCKETS] = {pairs[QMP][1], pairs[CONSOLE][1], pairs[AGENT][1]};
+    int fds[NSOCKETS + MVM_COUNT(run->fds)] = {pairs[QMP][1], pairs[CONSOLE][1], pairs[AGENT][1]};
 
-    if (!mvm__proc_which(MVM__QEMU_BINARY, binary, sizeof(binary))) {
-        mvm__qemu_probe(err); /* it says what to install */
+    if (!mvm__proc_which(mvm__arch_of(run->vm)->binary, binary, sizeof(binary))) {
+        mvm__arch_check(mvm__arch_of(run->vm), err); /* it says what to install */
         return NULL;
     }
-    mvm__plan_make(run->vm, binary, &plan);
+    mvm__plan_make(run, binary, &plan);
+    memcpy(fds + NSOCKETS, run->fds, run->nfds * sizeof(int));
     plan.spec.qmp_fd = 3 + QMP;
     plan.spec.console_fd = 3 + CONSOLE;
     plan.spec.agent_fd = 3 + AGENT;
@@ -196,7 +205,7 @@ static mvm__proc *spawn(mvm__run *run, int pairs[NSOCKETS][2], const char *dir, 
                                           .env = (const char *const[]){tmpdir, NULL},
                                           .cwd = dir,
                                           .fds = fds,
-                                          .nfds = NSOCKETS,
+                                          .nfds = NSOCKETS + run->nfds,
                                           .on_exit = on_process_exit,
                                           .ud = run,
                                       },
@@ -204,6 +213,32 @@ static mvm__proc *spawn(mvm__run *run, int pairs[NSOCKETS][2], const char *dir, 
     mvm_qemu_argv_free(argv);
     mvm__plan_free(&plan);
     return proc;
+}
+
+/* Of devices: QEMU has its own now, or never will. */
+static void close_fds(mvm__run *run)
+{
+    while (run->nfds > 0)
+        close(run->fds[--run->nfds]);
+}
+
+static int run_spawn(mvm__run *run, int pairs[NSOCKETS][2], const char *dir, mvm_err *err)
+{
+    int rc = mvm__plan_boots_disk(run->vm) ? mvm__firmware_prepare(run, err) : 0;
+
+    if (rc == 0)
+        rc = mvm__devs_prepare(run, err);
+    if (rc != 0)
+        return rc;
+    rc = make_pairs(pairs, err);
+    if (rc != 0)
+        return rc;
+    run->proc = spawn(run, pairs, dir, err);
+    close_fds(run);
+    if (run->proc)
+        return 0;
+    close_pairs(pairs);
+    return err ? err->code : MVM_EIO;
 }
 
 int mvm__run_start(mvm_vm *vm, mvm_err *err)
@@ -214,18 +249,16 @@ int mvm__run_start(mvm_vm *vm, mvm_err *err)
 
     if (!dir)
         return err ? err->code : MVM_EIO;
-    int rc = mvm__plan_disks(vm, err);
-    if (rc == 0)
-        rc = make_pairs(pairs, err);
-    if (rc != 0)
-        return rc;
     mvm__run *run = mvm__alloc(sizeof(*run));
     run->vm = vm;
-    run->proc = spawn(run, pairs, dir, err);
-    if (!run->proc) {
-        close_pairs(pairs);
+    mvm__list_init(&run->devs);
+    int rc = run_spawn(run, pairs, dir, err);
+    if (rc != 0) {
+        close_fds(run);
+        mvm__devs_release(run);
+        mvm__firmware_release(run);
         mvm__free(run);
-        return err ? err->code : MVM_EIO;
+        return rc;
     }
     mvm__vm_mark(vm, "process");
     for (int i = 0; i < NSOCKETS; i++)

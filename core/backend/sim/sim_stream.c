@@ -316,13 +316,16 @@ void mvm__sim_stream_frame(mvm__sim *sim, const mvm_agent_frame *frame)
     mvm_agent_reader r = {.data = frame->payload, .len = frame->len};
     mvm__sim_stream *s = stream_find(sim, frame->stream);
 
-    if (frame->type != MVM_AGENT_EXEC && frame->type != MVM_AGENT_OPEN) {
+    if (frame->type != MVM_AGENT_EXEC && frame->type != MVM_AGENT_OPEN &&
+        frame->type != MVM_AGENT_MOUNT) {
         if (s) /* else: in flight when the stream ended */
             on_stream_frame(s, frame, &r);
     } else if (s) {
         stream_error(s, "a number in use", EPROTO);
     } else if (sim->port.nstreams >= MVM_AGENT_STREAMS_MAX) {
         mvm__sim_send_error(sim, frame->stream, EAGAIN, mvm__sim_strerror(EAGAIN));
+    } else if (frame->type == MVM_AGENT_MOUNT) {
+        mvm__sim_send_error(sim, frame->stream, ENOSYS, "a simulated guest mounts nothing");
     } else if (frame->type == MVM_AGENT_EXEC) {
         on_exec(sim, frame, &r);
     } else {

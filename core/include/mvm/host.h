@@ -25,8 +25,17 @@ int64_t mvm_host_memory(void);   /* bytes of RAM */
 const char *mvm_host_arch(void); /* "x86_64" | "aarch64" */
 const char *mvm_version(void);   /* macvm's own version, "0.1.0" */
 
-/* Where macvm's own small Linux guest of `arch` is, when it has been built. false: *kernel and
- * *initrd hold the paths where it was looked for. Buffers of at least 512 bytes. */
-bool mvm_guest_find(const char *arch, char *kernel, char *initrd, size_t cap);
+/* Where macvm's own small Linux guest of `arch` is, when it has been built; `name` NULL: the usual
+ * one, else a further one. false: *kernel and *initrd hold the paths where it was looked for.
+ * Buffers of at least 512 bytes. */
+bool mvm_guest_find(const char *arch, const char *name, char *kernel, char *initrd, size_t cap);
+/* The guests with a name that have been built, for whatever architecture, sorted; false past the
+ * end. Looks afresh each time. */
+typedef struct mvm_guest {
+    char arch[16], name[64];
+} mvm_guest;
+bool mvm_guest_at(size_t i, mvm_guest *guest);
+/* Is this kernel that of one of macvm's own guests? */
+bool mvm_guest_owns(const char *kernel);
 
 #endif

@@ -32,4 +32,8 @@ size_t mvm_lab_up(const mvm_lab *lab); /* how many are up */
  * one is made. NULL with *err filled. */
 const char *mvm_lab_dir(mvm_lab *lab, mvm_err *err);
 
+/* The private directories of this user's labs, in whatever process, with its PID. Those of
+ * processes that were killed may be among them. */
+void mvm_lab_list(void (*found)(void *ud, long pid, const char *dir), void *ud);
+
 #endif

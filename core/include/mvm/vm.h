@@ -52,7 +52,8 @@ const char *mvm_vm_name(const mvm_vm *vm);
 
 /* The "vm" record; set its fields while the machine is down. */
 mvm_record *mvm_vm_config(mvm_vm *vm);
-/* Adds a device (takes a reference). While the machine runs: MVM_EUNSUPPORTED. */
+/* Adds a device (takes a reference) while the machine is down. While it is up: MVM_ESTATE, see
+ * mvm_vm_plug. */
 int mvm_vm_attach(mvm_vm *vm, mvm_record *device, mvm_err *err);
 
 /* Checks the whole configuration against the host (files, sizes, other machines of the
@@ -106,6 +107,7 @@ mvm_wait *mvm_vm_wait_ready(mvm_vm *vm, const mvm_waiter *waiter, mvm_err *err);
     X("channel", "name, what")                                                                     \
     X("balloon", "bytes")                                                                          \
     X("network", "id, what")                                                                       \
+    X("clipboard", "text")                                                                         \
     X("snapshot", "name, what")                                                                    \
     X("guest-shutdown", "reason")                                                                  \
     X("error", "error")

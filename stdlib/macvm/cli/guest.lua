@@ -18,11 +18,13 @@ local function file_size(path)
 end
 
 local function list(opts)
-    local rows = {}
-    for i, arch in ipairs(ARCHES) do
-        local kernel, initrd, found = core.guest_find(arch)
+    local rows, guests = {}, {}
+    for i, arch in ipairs(ARCHES) do guests[i] = { arch = arch } end
+    for _, guest in ipairs(core.guests()) do guests[#guests + 1] = guest end
+    for i, guest in ipairs(guests) do
+        local kernel, initrd, found = core.guest_find(guest.arch, guest.name)
         rows[i] = {
-            arch = arch, kernel = kernel, initrd = initrd, built = found,
+            arch = guest.arch, name = guest.name, kernel = kernel, initrd = initrd, built = found,
             kernel_bytes = found and file_size(kernel) or nil, initrd_bytes = found and file_size(initrd) or nil,
         }
     end
@@ -31,11 +33,13 @@ local function list(opts)
         return 0
     end
     for _, row in ipairs(rows) do
+        local what = row.arch .. (row.name and " " .. row.name or "")
         if row.built then
-            report.write(("linux %-8s  kernel %s (%.1f MiB), initramfs %s (%.1f MiB)\n"):format(row.arch, row.kernel,
+            report.write(("linux %-12s  kernel %s (%.1f MiB), initramfs %s (%.1f MiB)\n"):format(what, row.kernel,
                 (row.kernel_bytes or 0) / 1048576, row.initrd, (row.initrd_bytes or 0) / 1048576))
         else
-            report.write(("linux %-8s  not built (`macvm guest build`)\n"):format(row.arch))
+            local how = row.kernel == core.guest_find() and "" or " --arch " .. row.arch
+            report.write(("linux %-12s  not built (`macvm guest build%s`)\n"):format(what, how))
         end
     end
     return 0
@@ -70,7 +74,12 @@ end
 
 local function build(opts)
     local words = { builder() }
-    if opts.arch then table.move({ "--arch", opts.arch }, 1, 2, 2, words) end
+    for _, option in ipairs { "arch", "name", "suite" } do
+        if opts[option] then
+            words[#words + 1] = "--" .. option
+            words[#words + 1] = opts[option]
+        end
+    end
     local status = shell.run(words)
     if status == 0 or status == 3 or status > 128 then return status end -- 3: it said why
     error(core.error {
@@ -81,12 +90,15 @@ end
 return {
     name = "guest",
     summary = "list macvm's own guests, or build them",
-    usage = { "guest [list] [--json]", "guest build [--arch ARCH]" },
+    usage = { "guest [list] [--json]", "guest build [--arch ARCH] [--name NAME [--suite SUITE]]" },
     details = "Machines whose `boot` is left out start macvm's own small Linux guest: a stock kernel, busybox\n" ..
-        "and macvm's agent.",
+        "and macvm's agent. Further ones have a name: `macvm guest build --name 6.12` builds one with the newest\n" ..
+        "6.12 kernel of Debian's backports, and `boot = macvm.guest \"6.12\"` starts it.",
     options = {
         { name = "json", help = "print the list as JSON" },
         { name = "arch", arg = "ARCH", choices = ARCHES, help = "build for that processor; left out: this one" },
+        { name = "name", arg = "NAME", help = "build a further guest; a version names a kernel" },
+        { name = "suite", arg = "SUITE", help = "the Debian suite that its kernel comes from; left out: backports" },
     },
     words = { "list", "build" },
     run = function(args, opts)

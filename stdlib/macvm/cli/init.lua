@@ -17,7 +17,7 @@ local nearest = require "macvm.nearest"
 local cli = {}
 
 -- The verbs, in the order of the help.
-cli.VERBS = { "run", "repl", "check", "doctor", "guest", "completion", "help", "version" }
+cli.VERBS = { "run", "repl", "check", "doctor", "guest", "console", "completion", "help", "version" }
 
 function cli.verb(name)
     for _, known in ipairs(cli.VERBS) do

@@ -4,6 +4,7 @@ The life of a lab that the command runs: from the script's first line to the las
 whatever ends it: its own end, an error, os.exit, Ctrl-C, SIGTERM, a closed terminal or a reader that went away.
 ]]
 
+local control = require "macvm.control"
 local core = require "macvm.core"
 local report = require "macvm.cli.report"
 
@@ -87,6 +88,7 @@ function life.run(chunk, args, opts)
     local traceback
     for name, status in pairs(SIGNALS) do core.on_signal(name, on_signal(lab, status)) end
     core.on_error(function(err, trace) note(lab, err, opts, trace) end)
+    control.open()
     _G.print, os.exit = checked_print, orderly_exit(lab)
 
     local main = core.spawn(function()

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Plugging devices in and out over QMP: their parts one by one, in order, and back in reverse. A
+ * part that QEMU refuses takes those before it away again. Loop thread only.
+ */
+#include "backend/qemu/dev_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/qemu/arch.h"
+#include "base/base.h"
+#include "mvm/log.h"
+
+#define STEP_SECONDS 30
+
+static void done(mvm__dev *dev, const mvm_err *err)
+{
+    mvm__job *job = dev->job;
+
+    dev->job = NULL;
+    mvm__job_done(job, err);
+}
+
+/* ---- in ------------------------------------------------------------------------------ */
+
+static void plug_next(mvm__dev *dev);
+
+/* Nobody waits for these: the run's end takes all away anyway. */
+static void ignore(void *ud, const mvm_qmp_value *value, const mvm_err *err)
+{
+    (void)ud;
+    (void)value;
+    if (err)
+        mvm_log(MVM_LOG_DEBUG, "while taking back what was plugged in: %s", err->message);
+}
+
+static void take_back(mvm__dev *dev)
+{
+    while (dev->step > 0) {
+        const char *argument;
+        const mvm_qemu_part *part = &dev->parts.items[--dev->step];
+        const char *command = mvm_qemu_part_undo(part, &argument);
+        (void)mvm__qmp_call(dev->run->qmp, STEP_SECONDS, ignore, NULL, NULL, command, "{s:s}",
+                            argument, part->id);
+    }
+}
+
+static void on_added(void *ud, const mvm_qmp_value *value, const mvm_err *err)
+{
+    mvm__dev *dev = ud;
+    mvm_err better;
+
+    (void)value;
+    if (!err) {
+        dev->step++;
+        plug_next(dev);
+        return;
+    }
+    take_back(dev);
+    done(dev, mvm__disk_locked(dev, err->message, &better) ? &better : err);
+    mvm__dev_free(dev);
+}
+
+static int add_part(mvm__dev *dev, mvm_err *err)
+{
+    const char *command;
+    struct json_t *arguments = mvm_qemu_part_json(&dev->parts.items[dev->step], &command);
+
+    if (!arguments)
+        return mvm_fail(err, MVM_ECONFIG, "%s: a value is not valid UTF-8", dev->name);
+    return mvm__qmp_call(dev->run->qmp, STEP_SECONDS, on_added, dev, err, command, "o", arguments);
+}
+
+static void plug_next(mvm__dev *dev)
+{
+    mvm_err err;
+
+    if (dev->step == dev->parts.n) {
+        if (dev->ops->live)
+            dev->ops->live(dev);
+        if (!dev->settling)
+            done(dev, NULL);
+    } else if (add_part(dev, &err) != 0) {
+        on_added(dev, NULL, &err);
+    }
+}
+
+static bool bus_taken(const mvm__run *run, const char *bus)
+{
+    mvm__list_each (l, &run->devs)
+        if (strcmp(mvm__container_of(l, mvm__dev, link)->bus, bus) == 0)
+            return true;
+    return false;
+}
+
+/* One bridge for all, or a slot of its own. */
+static int choose_bus(mvm__dev *dev, mvm_err *err)
+{
+    unsigned slots = mvm__arch_of(dev->run->vm)->slots;
+    char bus[sizeof(dev->bus)] = "hot";
+
+    for (unsigned i = 0; i < slots; i++) {
+        snprintf(bus, sizeof(bus), "hot%u", i % 100);
+        if (!bus_taken(dev->run, bus))
+            break;
+        if (i + 1 == slots) {
+            mvm_fail(err, MVM_ECONFIG, "all %u slots for devices that are plugged in are taken",
+                     slots);
+            mvm_err_hint(err, "detach one, or attach it before the start");
+            return MVM_ECONFIG;
+        }
+    }
+    memcpy(dev->bus, bus, sizeof(bus));
+    return 0;
+}
+
+void mvm__hotplug_settled(mvm__dev *dev)
+{
+    done(dev, NULL);
+}
+
+/* QEMU has the descriptor of its own now. */
+static void on_fd_given(void *ud, const mvm_qmp_value *value, const mvm_err *err)
+{
+    mvm__dev *dev = ud;
+
+    (void)value;
+    if (!err) {
+        plug_next(dev);
+        return;
+    }
+    done(dev, err);
+    mvm__dev_free(dev);
+}
+
+static int plug_first(mvm__dev *dev, mvm_err *err)
+{
+    if (dev->fd < 0)
+        return add_part(dev, err);
+    return mvm__qmp_give_fd(dev->run->qmp, STEP_SECONDS, on_fd_given, dev, err, dev->fd, dev->id);
+}
+
+int mvm__hotplug_plug(mvm_vm *vm, mvm_record *device, mvm__job *job, mvm_err *err)
+{
+    mvm__dev *dev = mvm__dev_new(mvm__run_of(vm), device, true);
+    int rc = choose_bus(dev, err);
+
+    if (rc == 0)
+        rc = mvm__dev_prepare(dev, err);
+    if (rc == 0)
+        rc = plug_first(dev, err);
+    if (rc != 0)
+        mvm__dev_free(dev);
+    else
+        dev->job = job;
+    return rc;
+}
+
+/* ---- out ------------------------------------------------------------------------------- */
+
+static void remove_next(mvm__dev *dev);
+
+static void on_removed(void *ud, const mvm_qmp_value *value, const mvm_err *err)
+{
+    mvm__dev *dev = ud;
+
+    (void)value;
+    if (err)
+        mvm_log(MVM_LOG_WARN, "%s: %s: %s", mvm_vm_name(dev->run->vm), dev->name, err->message);
+    remove_next(dev);
+}
+
+/* The guest has let go: what was behind the device goes, the last part first. */
+static void remove_next(mvm__dev *dev)
+{
+    mvm_err err;
+
+    while (dev->step > 0) {
+        const char *argument;
+        const mvm_qemu_part *part = &dev->parts.items[--dev->step];
+        const char *command = mvm_qemu_part_undo(part, &argument);
+        if (command && mvm__qmp_call(dev->run->qmp, STEP_SECONDS, on_removed, dev, &err, command, "{s:s}",
+                          argument, part->id) == 0)
+            return;
+    }
+    if (dev->job)
+        done(dev, NULL);
+    mvm__dev_free(dev);
+}
+
+static void on_asked(void *ud, const mvm_qmp_value *value, const mvm_err *err)
+{
+    mvm__dev *dev = ud;
+
+    (void)value;
+    if (err && dev->job)
+        done(dev, err);
+}
+
+int mvm__hotplug_unplug(mvm_vm *vm, mvm_record *device, mvm__job *job, mvm_err *err)
+{
+    mvm__run *run = mvm__run_of(vm);
+    mvm__dev *dev = mvm__dev_of(run, device);
+
+    if (!dev || dev->job)
+        return mvm_fail(err, MVM_ESTATE, "%s is being attached or detached already",
+                        dev ? dev->name : "it");
+    if (dev == run->boot_dev) {
+        mvm_fail(err, MVM_ECONFIG, "disk %s is what the machine boots from", dev->name);
+        mvm_err_hint(err, "stop the machine to take it out");
+        return MVM_ECONFIG;
+    }
+    int rc = mvm__qmp_call(run->qmp, STEP_SECONDS, on_asked, dev, err, "device_del", "{s:s}", "id",
+                           dev->id);
+    if (rc == 0)
+        dev->job = job;
+    return rc;
+}
+
+bool mvm__hotplug_event(mvm__run *run, const char *name, const mvm_qmp_value *data)
+{
+    mvm__dev *dev = mvm__dev_by_id(run, mvm_qmp_str(data, "device"));
+    mvm_err err;
+
+    if (!dev || dev->unplugged)
+        return false;
+    if (strcmp(name, "DEVICE_DELETED") == 0) {
+        dev->unplugged = true;
+        dev->step = dev->parts.n - 1; /* all but the device itself */
+        remove_next(dev);
+        return true;
+    }
+    if (strcmp(name, "DEVICE_UNPLUG_GUEST_ERROR") == 0 && dev->job) {
+        mvm_fail(&err, MVM_EGUEST, "the guest refused to let go of %s", dev->name);
+        done(dev, &err);
+        return true;
+    }
+    return false;
+}
