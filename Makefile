@@ -191,7 +191,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/core/%.o $(TEST_LIBS)
 $(BUILD)/guest/%: tests/guest/%.c $(BUILD)/.flags
 	@$(say) CC "$< (guest)"
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(STANDARD) $(WARNINGS) -O2 -static -s -o $@ $<
+	$(Q)$(CC) $(STANDARD) $(WARNINGS) -O2 -static -s -o $@ $< -lm
 
 $(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(TEST_LIBS)
 	@$(say) LINK $@

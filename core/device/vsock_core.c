@@ -12,13 +12,15 @@
 
 #define TO_GUEST   0
 #define FROM_GUEST 1
-#define BATCH      64 /* packets of the guest in one go: bounds how long the lock is held */
+#define BELL_AFTER 0.001 /* seconds */
+#define BATCH      64    /* packets of the guest in one go: bounds how long the lock is held */
 
 mvm__vsc *mvm__vsc_new(uint64_t guest_cid)
 {
     mvm__vsc *core = mvm__alloc(sizeof(*core));
 
     core->guest_cid = guest_cid;
+    core->bell_at = -1;
     memcpy(core->config, &guest_cid, sizeof(core->config));
     if (getrandom(&core->seed, sizeof(core->seed), 0) != sizeof(core->seed))
         core->seed = (uint64_t)(uintptr_t)core;
@@ -52,13 +54,17 @@ void mvm__vsc_settle(mvm__vsc *core)
     if (up && !core->was_up)
         mvm__list_each (link, &core->aging)
             mvm__container_of(link, mvm__vsc_conn, aging)->deadline = core->now + MVM__VSC_LINGER;
+    if (!up)
+        core->bell_at = -1; /* a ring that stops gives everything back */
     core->was_up = up;
 }
 
 double mvm__vsc_deadline(const mvm__vsc *core)
 {
-    if (mvm__list_empty(&core->aging) || !mvm__vhost_up(&core->vhost))
+    if (!mvm__vhost_up(&core->vhost))
         return -1;
+    if (core->bell_at >= 0 || mvm__list_empty(&core->aging))
+        return core->bell_at; /* of both, the other may come that late */
     return mvm__container_of(core->aging.next, mvm__vsc_conn, aging)->deadline;
 }
 
@@ -119,6 +125,25 @@ static int serve_in(mvm__vsc *core, bool *more, mvm_err *err)
     }
     *more = true;
     return 0;
+}
+
+/*
+ * What was taken is given back some at a time: the guest does not wait for it, and each of these
+ * interrupts would cost it more than a packet.
+ */
+static void give_back(mvm__vsc *core)
+{
+    mvm__vhost_ring *ring = &core->vhost.ring[FROM_GUEST];
+    uint16_t owed = (uint16_t)(ring->v.next_used - ring->v.published);
+
+    if (owed == 0)
+        return;
+    if (core->bell_at < 0)
+        core->bell_at = core->now + BELL_AFTER;
+    if (owed < ring->v.num / 4 && core->now < core->bell_at)
+        return;
+    mvm__vhost_flush(ring);
+    core->bell_at = -1;
 }
 
 /* ---- to the guest ----------------------------------------------------------------------- */
@@ -251,6 +276,6 @@ int mvm__vsc_serve(mvm__vsc *core, bool *more, mvm_err *err)
         return 0;
     expire(core);
     int rc = serve_in(core, more, err);
-    mvm__vhost_flush(&core->vhost.ring[FROM_GUEST]);
+    give_back(core);
     return rc ? rc : mvm__vsc_serve_out(core, err);
 }

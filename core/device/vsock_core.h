@@ -90,6 +90,7 @@ struct mvm__vsc {
     mvm__vsc_address resets[MVM__VSC_RESETS]; /* a queue */
     unsigned first_reset, nresets;
     double now;
+    double bell_at; /* when the guest is to hear of what was taken; negative: nothing was */
     bool was_up;
     uint64_t opened, refused, to_guest, from_guest;
     mvm__vring_chain chain;

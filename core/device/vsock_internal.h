@@ -66,7 +66,7 @@ void mvm__vsock_post(mvm__vsock *v); /* under the lock: there is something to te
 
 /* ---- the thread ------------------------------------------------------------------------- */
 
-void *mvm__vsock_thread(void *v);
+void *mvm__vsock_thread(void *ud);
 void mvm__vsock_wake(const mvm__vsock *v);
 
 /* ---- streams ------------------------------------------------------------------------------ */

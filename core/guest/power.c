@@ -26,15 +26,13 @@
 extern char **environ;
 
 /* Every process but us is our child by now, or will be: none left is ECHILD. */
-static bool all_gone(int signum, int wait_ms)
+static bool children_gone(int wait_ms)
 {
     uint64_t until = mvm__now_ns() + (uint64_t)wait_ms * 1000000u;
     sigset_t chld;
 
     sigemptyset(&chld);
     sigaddset(&chld, SIGCHLD);
-    kill(-1, signum);
-    kill(-1, SIGCONT);
     for (;;) {
         pid_t pid;
         while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
@@ -51,8 +49,20 @@ static bool all_gone(int signum, int wait_ms)
     }
 }
 
-/* Disks and shares, the last mounted first. */
-static void unmount_all(void)
+static bool all_gone(int signum, int wait_ms)
+{
+    kill(-1, signum);
+    kill(-1, SIGCONT);
+    return children_gone(wait_ms);
+}
+
+static bool is_share(const struct mntent *m)
+{
+    return strcmp(m->mnt_type, "virtiofs") == 0 || strcmp(m->mnt_type, "9p") == 0;
+}
+
+/* Disks, or shares; the last mounted first. */
+static void unmount_all(bool shares)
 {
     char *dirs[MOUNTS_MAX];
     size_t n = 0;
@@ -61,8 +71,9 @@ static void unmount_all(void)
     if (!f)
         return;
     for (struct mntent *m; n < MOUNTS_MAX && (m = getmntent(f)) != NULL;)
-        if (strcmp(m->mnt_dir, "/") != 0 && strcmp(m->mnt_dir, "/proc") != 0 &&
-            strcmp(m->mnt_dir, "/dev") != 0 && (dirs[n] = strdup(m->mnt_dir)) != NULL)
+        if (is_share(m) == shares && strcmp(m->mnt_dir, "/") != 0 &&
+            strcmp(m->mnt_dir, "/proc") != 0 && strcmp(m->mnt_dir, "/dev") != 0 &&
+            (dirs[n] = strdup(m->mnt_dir)) != NULL)
             n++;
     endmntent(f);
     while (n > 0) {
@@ -71,6 +82,21 @@ static void unmount_all(void)
             mount(NULL, dirs[n], NULL, MS_REMOUNT | MS_RDONLY, NULL);
         free(dirs[n]);
     }
+}
+
+/* What a share has not been told yet, and sync(2), which asks shares too. One whose server is dead
+ * would hold us for ever: a child is let go of after a while. */
+static void end_shares(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        unmount_all(true);
+        sync();
+        _exit(0);
+    }
+    if (pid > 0)
+        children_gone(GRACE_MS);
 }
 
 static bool run_system_tool(bool restart)
@@ -109,9 +135,12 @@ void mvm__power(bool restart)
     }
     if (mvm__is_init && !all_gone(SIGHUP, 0) && !all_gone(SIGTERM, GRACE_MS))
         all_gone(SIGKILL, GRACE_MS);
-    sync();
-    if (mvm__is_init)
-        unmount_all();
+    if (mvm__is_init) {
+        unmount_all(false);
+        end_shares();
+    } else {
+        sync();
+    }
     reboot(restart ? RB_AUTOBOOT : RB_POWER_OFF);
     int why = errno;
     mvm__log("reboot(2)", strerror(why));

@@ -2,8 +2,8 @@
 /*
  * `vsock`, a command of macvm's own guest (a link to the agent): virtio sockets for shell scripts.
  *
- *   vsock connect CID PORT         standard input and output become the connection; CID 2 is the host
- *   vsock listen PORT COMMAND...   runs the command for each connection, which is its standard
+ *   vsock connect CID PORT         standard input and output become the connection; CID 2 is the
+ * host vsock listen PORT COMMAND...   runs the command for each connection, which is its standard
  *                                  input and output
  *   vsock cid                      prints this machine's CID
  *
@@ -81,8 +81,7 @@ static int dial(unsigned cid, unsigned port)
 
 static int serve(unsigned port, char **command)
 {
-    struct sockaddr_vm at = {
-        .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = port};
+    struct sockaddr_vm at = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = port};
     int door = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (door < 0 || bind(door, (struct sockaddr *)&at, sizeof(at)) != 0 || listen(door, 1024) != 0)

@@ -208,26 +208,18 @@ static const char *table_cannot(const char *word, const char *backend)
     return NULL;
 }
 
-/* The device, or the power, that the back end has to have for it. */
-static const char *asked(const char *word, size_t n)
-{
-    bool plug = strncmp(word, HOTPLUG, strlen(HOTPLUG)) == 0;
-
-    if (n == 0)
-        return plug ? word + strlen(HOTPLUG) : word;
-    return n == 1 && plug ? "hotplug" : NULL;
-}
-
 static const char *backend_cannot(const mvm_backend_ops *ops, mvm_vm *vm, const char *word,
                                   const char **cure)
 {
-    const char *why = table_cannot(word, ops->name), *what;
+    bool plug = strncmp(word, HOTPLUG, strlen(HOTPLUG)) == 0;
+    const char *why = table_cannot(word, ops->name);
+    const char *asked[] = {plug ? word + strlen(HOTPLUG) : word, plug ? "hotplug" : NULL};
 
     *cure = NULL;
-    for (size_t n = 0; !why && (what = asked(word, n)) != NULL; n++) {
-        why = ops->cannot(vm, what);
+    for (size_t i = 0; !why && i < MVM_COUNT(asked) && asked[i]; i++) {
+        why = ops->cannot(vm, asked[i]);
         if (why && ops->cure)
-            *cure = ops->cure(vm, what);
+            *cure = ops->cure(vm, asked[i]);
     }
     return why;
 }

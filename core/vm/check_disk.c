@@ -47,6 +47,11 @@ static int check_missing(const mvm_vm *vm, const mvm_record *disk, const char *a
     if (!mvm_record_has(disk, "size"))
         return mvm__check_fail(vm, at, "size", "as in size = \"4G\"", err,
                                "a disk that is created needs a size");
+    const char *slash = strrchr(path, '/');
+    MVM_AUTO_FREE char *dir = mvm__strndup(path, slash ? (size_t)(slash - path) + 1 : 0);
+    if (access(dir[0] ? dir : ".", W_OK | X_OK) != 0)
+        return mvm__check_fail(vm, at, "path", NULL, err, "%s can't be made: %s", path,
+                               strerror(errno));
     return 0;
 }
 

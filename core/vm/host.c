@@ -93,7 +93,7 @@ bool mvm_guest_at(size_t i, mvm_guest *guest)
     bool found = false;
     for (int k = 0; k < n; k++) {
         mvm_guest at;
-        if (!found && entries[k]->d_type == DT_LNK && guest_of(entries[k]->d_name, &at) &&
+        if (!found && entries[k]->d_type != DT_DIR && guest_of(entries[k]->d_name, &at) &&
             i-- == 0) {
             *guest = at;
             found = true;

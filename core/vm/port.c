@@ -139,7 +139,7 @@ static void close_logs(mvm_vm *vm)
     }
 }
 
-int mvm__vm_port_begin(mvm_vm *vm, mvm_record *device, mvm_err *err)
+static int begin(mvm_vm *vm, mvm_record *device, mvm_err *err)
 {
     if (!is_kind(device, "console"))
         return 0;
@@ -154,7 +154,7 @@ int mvm__vm_ports_begin(mvm_vm *vm, mvm_err *err)
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && (d = mvm_record_item(vm->config, "devices", i)) != NULL; i++)
-        rc = mvm__vm_port_begin(vm, d, err);
+        rc = begin(vm, d, err);
     if (rc != 0)
         close_logs(vm);
     return rc;

@@ -39,10 +39,9 @@ void mvm__console_writable(struct mvm_console *console);
 /* The machine is down: waits end with err, what was not typed yet is dropped, the log is closed. */
 void mvm__console_down(struct mvm_console *console, const mvm_err *err);
 
-/* port.c: what stands behind the ports of devices. begin opens the logs (of all, or of a device
- * that is plugged in); abandon: nothing was started after all. */
+/* port.c: what stands behind the ports of devices. begin opens the logs; abandon: nothing was
+ * started after all. */
 int mvm__vm_ports_begin(mvm_vm *vm, mvm_err *err);
-int mvm__vm_port_begin(mvm_vm *vm, mvm_record *device, mvm_err *err);
 void mvm__vm_ports_abandon(mvm_vm *vm);
 void mvm__vm_ports_down(mvm_vm *vm, const mvm_err *err);
 void mvm__vm_ports_free(mvm_vm *vm);

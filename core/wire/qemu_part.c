@@ -24,6 +24,7 @@ static const struct {
                            "blockdev-del"},
     [MVM_QEMU_NETDEV] = {"-netdev", NULL, "id", "netdev_add", "type", "netdev_del"},
     [MVM_QEMU_FSDEV] = {"-fsdev", NULL, "id", NULL, NULL, NULL},
+    [MVM_QEMU_AUDIODEV] = {"-audiodev", NULL, "id", NULL, NULL, NULL},
     [MVM_QEMU_DEVICE] = {"-device", NULL, "id", "device_add", "driver", "device_del"},
 };
 

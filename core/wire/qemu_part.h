@@ -19,6 +19,7 @@ enum mvm_qemu_part_kind {
     MVM_QEMU_BLOCKDEV, /* type: driver of the node; the id is its node name */
     MVM_QEMU_NETDEV,   /* type: user, tap, ... */
     MVM_QEMU_FSDEV,    /* type: local; not over QMP, which has no command for it */
+    MVM_QEMU_AUDIODEV, /* type: wav, alsa, ...; not over QMP, which can't take it away again */
     MVM_QEMU_DEVICE,   /* type: virtio-blk-pci, ... */
 };
 

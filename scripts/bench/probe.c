@@ -8,15 +8,22 @@
  *   probe boot -- QEMU...          time until the first bytes of the agent's port
  *   probe echo N -- QEMU...        time of one byte there and back through a second port, N times
  *   probe push BYTES FILE -- QEMU...  time until the guest's dd has written BYTES to FILE
+ *   probe pull BYTES -- QEMU...    time until BYTES of the guest's dd have come out of the port
+ *   probe guest SCRIPT -- QEMU...  what the guest's `sh -c SCRIPT` prints
+ *   probe tcp receive|send|trips|opens PORT COUNT   against a server at 127.0.0.1: MB/s of COUNT
+ *                                  bytes, seconds of a round trip of 64 bytes, connections a second
  *
  * In QEMU's arguments, @AGENT@ and @PORT@ stand for the descriptors of the two ports' sockets.
  * Called by the name qemu-system-*, it is a stand-in for QEMU: it writes the time to the file
  * $PROBE_MARK and ends, or becomes $PROBE_QEMU when it is only asked what it can do.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -247,6 +254,132 @@ static int bench_push(long bytes, const char *target, char **argv)
     return 0;
 }
 
+static int bench_pull(long bytes, char **argv)
+{
+    static char block[65536];
+    char script[256];
+    machine m = start_qemu(argv);
+
+    agent_ready(&m);
+    snprintf(script, sizeof(script),
+             OPEN_PORT "dd if=/dev/zero bs=%zu count=%ld >&3 2>/dev/null; sleep 60", sizeof(block),
+             bytes / (long)sizeof(block));
+    agent_exec(&m, script);
+    wait_byte(m.port);
+    double began = now();
+    for (long left = bytes; left > 0;) {
+        size_t n;
+        read_some(m.port, block, sizeof(block), &n);
+        left -= (long)n;
+    }
+    printf("%.6f\n", now() - began);
+    end_qemu(&m);
+    return 0;
+}
+
+/* Ends with the byte 4, which no script prints. */
+static int bench_guest(const char *inner, char **argv)
+{
+    char buf[4096], *script = NULL;
+    machine m = start_qemu(argv);
+
+    if (asprintf(&script, OPEN_PORT "{ %s\n} >&3 2>&3; printf '\\004' >&3; sleep 60", inner) < 0)
+        die("memory");
+    agent_ready(&m);
+    agent_exec(&m, script);
+    free(script);
+    wait_byte(m.port);
+    for (bool ended = false; !ended;) {
+        size_t n;
+
+        read_some(m.port, buf, sizeof(buf), &n);
+        ended = buf[n - 1] == 4;
+        fwrite(buf, 1, n - ended, stdout);
+    }
+    end_qemu(&m);
+    return 0;
+}
+
+/* ---- TCP to a port of the guest ------------------------------------------------------- */
+
+static int tcp_dial(int port)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)))
+        die("connect");
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    return fd;
+}
+
+/* Reads to the end. */
+static long tcp_drain(int fd)
+{
+    static char block[1 << 18];
+    long count = 0;
+    ssize_t n;
+
+    while ((n = read(fd, block, sizeof(block))) > 0)
+        count += n;
+    return count;
+}
+
+static double tcp_stream(int port, bool send, long bytes)
+{
+    static char block[1 << 18];
+    double began = now();
+    int fd = tcp_dial(port);
+
+    for (long left = send ? bytes : 0; left > 0; left -= (long)sizeof(block))
+        write_all(fd, block, sizeof(block));
+    if (send)
+        shutdown(fd, SHUT_WR);
+    long got = tcp_drain(fd);
+    if (!send && got != bytes)
+        die("the guest's bytes");
+    return (double)bytes / 1e6 / (now() - began);
+}
+
+static double tcp_trips(int port, long count)
+{
+    char message[64] = {0};
+    int fd = tcp_dial(port);
+    double began = now();
+
+    for (long i = 0; i < count; i++) {
+        write_all(fd, message, sizeof(message));
+        for (size_t have = 0, n; have < sizeof(message); have += n)
+            read_some(fd, message + have, sizeof(message) - have, &n);
+    }
+    return (now() - began) / (double)count;
+}
+
+/* A byte there and back each: a user network answers before the guest does. */
+static double tcp_opens(int port, long count)
+{
+    double began = now();
+
+    for (long i = 0; i < count; i++) {
+        int fd = tcp_dial(port);
+        write_all(fd, "x", 1);
+        wait_byte(fd);
+        close(fd);
+    }
+    return (double)count / (now() - began);
+}
+
+static int bench_tcp(const char *verb, int port, long count)
+{
+    double figure = strcmp(verb, "receive") == 0 ? tcp_stream(port, false, count)
+                    : strcmp(verb, "send") == 0  ? tcp_stream(port, true, count)
+                    : strcmp(verb, "trips") == 0 ? tcp_trips(port, count)
+                                                 : tcp_opens(port, count);
+
+    return printf("%.6g\n", figure) < 0;
+}
+
 static int bench_lines(char **argv)
 {
     int out[2], status;
@@ -317,6 +450,8 @@ int main(int argc, char **argv)
     while (dashes < argc && strcmp(argv[dashes], "--") != 0)
         dashes++;
     char **command = argv + dashes + 1;
+    if (argc == 5 && strcmp(argv[1], "tcp") == 0)
+        return bench_tcp(argv[2], atoi(argv[3]), atol(argv[4]));
     if (argc >= 2 && dashes + 1 < argc) {
         if (strcmp(argv[1], "lines") == 0)
             return bench_lines(command);
@@ -326,7 +461,13 @@ int main(int argc, char **argv)
             return bench_echo(atoi(argv[2]), command);
         if (strcmp(argv[1], "push") == 0 && dashes == 4)
             return bench_push(atol(argv[2]), argv[3], command);
+        if (strcmp(argv[1], "pull") == 0 && dashes == 3)
+            return bench_pull(atol(argv[2]), command);
+        if (strcmp(argv[1], "guest") == 0 && dashes == 3)
+            return bench_guest(argv[2], command);
     }
-    fputs("usage: probe lines|boot|echo N|push BYTES FILE -- COMMAND...\n", stderr);
+    fputs("usage: probe lines|boot|echo N|push BYTES FILE|pull BYTES|guest SCRIPT -- COMMAND...\n"
+          "       probe tcp receive|send|trips|opens PORT COUNT\n",
+          stderr);
     return 2;
 }

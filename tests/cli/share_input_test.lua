@@ -3,15 +3,13 @@
 local t = ...
 local command = dofile((debug.getinfo(1, "S").source:match "^@(.*/)" or "./") .. "command.lua")
 
-local BACKENDS = { "sim" }
-if command.capture "command -v qemu-system-x86_64" ~= "" then BACKENDS[2] = "qemu" end
+local HAS_QEMU = command.capture "command -v qemu-system-x86_64" ~= ""
 
--- A lab with these shares (Lua text of each), started on every back end there is: it must fail like that.
+-- A lab with these shares (Lua text of each), started: it must fail like that.
 local function refused(shares, status, ...)
-    for _, backend in ipairs(BACKENDS) do
-        local text = ("macvm.vm { name = 'x', devices = { %s } }:start()"):format(table.concat(shares, ", "))
-        command.fails(t, command.lab(t, text, { backend = backend }), status, "x: ", ...)
-    end
+    if not HAS_QEMU then t.skip "no QEMU here" end
+    local text = ("macvm.vm { name = 'x', devices = { %s } }:start()"):format(table.concat(shares, ", "))
+    command.fails(t, command.lab(t, text, { backend = "qemu" }), status, "lab.lua:1: ", ...)
 end
 
 local function share(fields) return "macvm.share { " .. fields .. " }" end
@@ -30,13 +28,14 @@ t.case("a directory that is not there, and a file", function()
 end)
 
 t.case("a directory without rights", function()
+    if not HAS_QEMU then t.skip "no QEMU here" end
     local dir = t.tmpdir() .. "/closed"
     assert(os.execute("mkdir -m 000 " .. dir))
     -- Root may enter anything, so somebody else asks.
     local root = command.capture "id -u" == "0\n"
     local as = root and "setpriv --reuid=65534 --regid=65534 --clear-groups" or ""
     local lab = t.tmpdir()
-    command.write(lab .. "/lab.lua", ("macvm.vm { backend = 'sim', devices = { macvm.share { tag = 'src', path = '%s' } } }"
+    command.write(lab .. "/lab.lua", ("macvm.vm { backend = 'qemu', devices = { macvm.share { tag = 'src', path = '%s' } } }"
         .. ":start()"):format(dir))
     assert(os.execute(("chmod 755 %s %s/.. && mkdir -m 777 %s/run"):format(lab, dir, lab)))
     local out = command.capture(("cd %s && XDG_RUNTIME_DIR=%s/run %s %s run lab.lua 2>&1"):format(lab, lab, as,
@@ -49,7 +48,8 @@ t.case("tags", function()
     refused({ share(("tag = '%s', path = '/tmp'"):format(("x"):rep(37))) }, 2, "devices[1].tag", "longer than 36 bytes")
     refused({ share "tag = 'a,b', path = '/tmp'" }, 2, "devices[1].tag", "comma")
     refused({ share "tag = 'a/b', path = '/tmp'" }, 2, "devices[1].tag", "slash")
-    refused({ share "tag = 'a\\0b', path = '/tmp'" }, 2, "devices[1].tag", "control character")
+    refused({ share "tag = 'a\\nb', path = '/tmp'" }, 2, "devices[1].tag", "control character")
+    refused({ share "tag = 'a\\0b', path = '/tmp'" }, 2, "tag: ", "NUL")
     refused({ share "tag = 'src', path = '/tmp'", share "tag = 'src', path = '/var'" }, 2, "devices[2].tag",
         "another share of this machine is called \"src\"")
 end)
@@ -58,7 +58,7 @@ t.case("places in the guest", function()
     refused({ share "tag = 'src', path = '/tmp', mount = ''" }, 2, "devices[1].mount", "it is empty")
     refused({ share "tag = 'src', path = '/tmp', mount = 'mnt/src'" }, 2, "devices[1].mount", "mnt/src",
         "is not an absolute path")
-    for _, path in ipairs { "/", "//", "/mnt/../etc", "/mnt/.", "/a\\0b" } do
+    for _, path in ipairs { "/", "//", "/mnt/../etc", "/mnt/." } do
         refused({ share("tag = 'src', path = '/tmp', mount = '" .. path .. "'") }, 2, "devices[1].mount",
             "can't be mounted on")
     end
@@ -70,10 +70,7 @@ t.case("a driver that there is not", function()
     refused({ share "tag = 'src', path = '/tmp', driver = 'nfs'" }, 2, "nfs", "virtiofs")
 end)
 
-if BACKENDS[2] then
-    t.case("a tag that is too long for 9p alone", function()
-        local text = ("macvm.vm { name = 'x', backend = 'qemu', devices = { macvm.share { tag = '%s', path = '/tmp', "
-            .. "driver = '9p' } } }:start()"):format(("x"):rep(32))
-        command.fails(t, command.lab(t, text, { backend = "qemu" }), 2, "devices[1].tag", "31 bytes of 9p")
-    end)
-end
+t.case("a tag that is too long for 9p alone", function()
+    refused({ share(("tag = '%s', path = '/tmp', driver = '9p'"):format(("x"):rep(32))) }, 2, "devices[1].tag",
+        "31 bytes of 9p")
+end)

@@ -21,7 +21,8 @@ local words = { ... }
 if words[1] == "--" then table.remove(words, 1) end
 local BACKEND, PATTERN = words[1], words[2]
 local AHEAD = 2 -- fresh machines that are booted before they are asked for
-local FILES = { "lifecycle", "events", "exec", "files", "channels", "console", "tasks", "errors" }
+local FILES = { "lifecycle", "events", "exec", "files", "channels", "console", "tasks", "errors",
+                "devices" }
 
 if not BACKEND then
     error(core.error { code = "config", message = "which back end?", hint = "macvm run tests/contract/run.lua sim" })

@@ -6,9 +6,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "backend/qemu/arch.h"
 #include "backend/qemu/cmdline.h"
 #include "backend/qemu/dev.h"
 #include "base/base.h"
@@ -21,6 +23,8 @@ static mvm_qemu_spec base_spec(void)
         .binary = "/usr/bin/qemu-system-x86_64",
         .name = "web",
         .accel = "tcg",
+        .machine = "q35,usb=off",
+        .cpu = "max,la57=off",
         .cpus = 2,
         .memory = 536870912,
         .kernel = "/k/vmlinux",
@@ -89,9 +93,9 @@ static void test_kernel_on_tcg(void **state)
                  "-nodefaults\n"
                  "-no-user-config\n"
                  "-display none\n"
-                 "-machine q35,usb=off,sata=off,smbus=off,vmport=off,memory-backend=ram\n"
+                 "-machine q35,usb=off,memory-backend=ram\n"
                  "-accel tcg,tb-size=256\n"
-                 "-cpu max,la57=off,erms=off,fsrm=off\n"
+                 "-cpu max,la57=off\n"
                  "-smp 2\n"
                  "-object memory-backend-memfd,id=ram,share=on,size=536870912b\n"
                  "-m 536870912b\n"
@@ -115,7 +119,10 @@ static void test_devices_on_kvm_without_sandbox(void **state)
     mvm_qemu_key_int(&disk, "bootindex", 1);
     mvm_qemu_part_add(&entropy, MVM_QEMU_DEVICE, "virtio-rng-pci", "entropy0");
     spec.kernel = spec.initrd = spec.cmdline = NULL;
+    spec.efi = "/f/code,1.fd";
+    spec.variables = "/f/vars,1.fd";
     spec.accel = "kvm";
+    spec.cpu = "host";
     spec.sandbox = false;
     spec.devices = devices;
     spec.ndevices = 2;
@@ -124,8 +131,7 @@ static void test_devices_on_kvm_without_sandbox(void **state)
                  "-nodefaults\n"
                  "-no-user-config\n"
                  "-display none\n"
-                 "-machine q35,usb=off,sata=off,smbus=off,vmport=off,memory-backend=ram,"
-                 "graphics=off\n"
+                 "-machine q35,usb=off,memory-backend=ram,pflash0=efi,pflash1=variables\n"
                  "-accel kvm\n"
                  "-cpu host\n"
                  "-smp 2\n"
@@ -133,6 +139,10 @@ static void test_devices_on_kvm_without_sandbox(void **state)
                  "-m 536870912b\n"
                  "-rtc base=utc\n"
                  "-action panic=none\n"
+                 "-blockdev driver=raw,node-name=efi,read-only=on,file.driver=file,"
+                 "file.locking=auto,file.filename=/f/code,,1.fd\n"
+                 "-blockdev driver=raw,node-name=variables,read-only=off,file.driver=file,"
+                 "file.locking=auto,file.filename=/f/vars,,1.fd\n"
                  "-boot menu=off,strict=on\n" CHANNELS "\n"
                  "-blockdev driver=qcow2,node-name=disk0-image,read-only=off,"
                  "file.filename=/d/a,,b.qcow2\n"
@@ -166,13 +176,59 @@ static void test_kernel_without_initrd(void **state)
     has(&spec, "-append ", true);
 }
 
-static void test_firmware(void **state)
+static void test_rom(void **state)
 {
     mvm_qemu_spec spec = base_spec();
 
     (void)state;
-    spec.firmware = "/share/qboot.rom";
+    spec.rom = "/share/qboot.rom";
     has(&spec, "-bios /share/qboot.rom", true);
+}
+
+static void test_slots(void **state)
+{
+    mvm_qemu_spec spec = base_spec();
+
+    (void)state;
+    spec.slots = 2;
+    has(&spec, "-device pci-bridge,id=hot,chassis_nr=1", false);
+    has(&spec, "-device pcie-root-port,id=hot0,chassis=1", true);
+    has(&spec, "-device pcie-root-port,id=hot1,chassis=2", true);
+    has(&spec, "-device pcie-root-port,id=hot2,chassis=3", false);
+    has(&spec, "-device pvpanic-pci", true);
+}
+
+/* A file whose first bytes are a kernel's: `text` at `at`. */
+static const mvm__arch *arch_of(const char *text, size_t len, size_t at, size_t size)
+{
+    char path[] = "/tmp/macvm-kernel-XXXXXX", bytes[1024] = "";
+    int fd = mkstemp(path);
+
+    assert_true(fd >= 0);
+    memcpy(bytes + at, text, len);
+    assert_int_equal(size, write(fd, bytes, size));
+    close(fd);
+    const mvm__arch *arch = mvm__arch_of_kernel(path);
+    unlink(path);
+    return arch;
+}
+
+static void test_architectures_of_kernels(void **state)
+{
+    char elf[20] = "\177ELF";
+
+    (void)state;
+    elf[18] = 62;
+    assert_ptr_equal(mvm__arch_named("x86_64"), arch_of(elf, sizeof(elf), 0, 1024));
+    elf[18] = (char)183;
+    assert_ptr_equal(mvm__arch_named("aarch64"), arch_of(elf, sizeof(elf), 0, 1024));
+    elf[18] = 3; /* 32 bits of x86 */
+    assert_null(arch_of(elf, sizeof(elf), 0, 1024));
+    assert_ptr_equal(mvm__arch_named("x86_64"), arch_of("HdrS", 4, 0x202, 1024));
+    assert_ptr_equal(mvm__arch_named("aarch64"), arch_of("ARM\x64", 4, 0x38, 1024));
+    assert_null(arch_of("ARM\x64", 4, 0x38, 0x40)); /* too short to be one */
+    assert_null(arch_of("", 0, 0, 1024));
+    assert_null(mvm__arch_of_kernel("/nonexistent"));
 }
 
 static void test_mac(void **state)
@@ -196,6 +252,8 @@ static void test_kernel_command_line(void **state)
         const char *line;
     } cases[] = {
         {{.own = true,
+          .pc = true,
+          .console = "ttyS0",
           .net = "macvm.ip=52:54:00:00:00:01,10.0.2.15/24,10.0.2.2,10.0.2.3",
           .tsc_khz = 2600000,
           .name = "web"},
@@ -203,22 +261,36 @@ static void test_kernel_command_line(void **state)
          "no_timer_check mitigations=off "
          "tsc_early_khz=2600000 macvm.hostname=web "
          "macvm.ip=52:54:00:00:00:01,10.0.2.15/24,10.0.2.2,10.0.2.3"},
-        {{.own = true, .kvm = true, .tsc_khz = 2600000, .name = "web", .user = "loglevel=7 a=b"},
+        {{.own = true,
+          .pc = true,
+          .console = "ttyS0",
+          .kvm = true,
+          .tsc_khz = 2600000,
+          .name = "web",
+          .user = "loglevel=7 a=b"},
          "console=ttyS0 quiet panic=0 8250.nr_uarts=1 cryptomgr.notests init_on_alloc=0 "
          "macvm.hostname=web loglevel=7 a=b"},
-        {{.own = true, .kvm = true, .name = "web", .user = ""},
+        {{.own = true, .pc = true, .console = "ttyS0", .kvm = true, .name = "web", .user = ""},
          "console=ttyS0 quiet panic=0 8250.nr_uarts=1 cryptomgr.notests init_on_alloc=0 "
          "macvm.hostname=web"},
-        {{.name = "web",
+        {{.console = "ttyS0",
+          .name = "web",
           .net = "macvm.ip=52:54:00:00:00:01,10.0.2.15/24,10.0.2.2,10.0.2.3",
           .tsc_khz = 1},
          "macvm.hostname=web macvm.ip=52:54:00:00:00:01,10.0.2.15/24,10.0.2.2,10.0.2.3 "
          "console=ttyS0"},
-        {{.name = "web", .user = "root=/dev/vda1 ro"},
+        {{.console = "ttyS0", .name = "web", .user = "root=/dev/vda1 ro"},
          "macvm.hostname=web root=/dev/vda1 ro console=ttyS0"},
-        {{.name = "web", .user = "netconsole=x"}, "macvm.hostname=web netconsole=x console=ttyS0"},
-        {{.name = "web", .user = "ro console=tty0"}, "macvm.hostname=web ro console=tty0"},
-        {{.name = "web", .user = "console=hvc0 ro"}, "macvm.hostname=web console=hvc0 ro"},
+        {{.console = "ttyS0", .name = "web", .user = "netconsole=x"},
+         "macvm.hostname=web netconsole=x console=ttyS0"},
+        {{.console = "ttyS0", .name = "web", .user = "ro console=tty0"},
+         "macvm.hostname=web ro console=tty0"},
+        {{.console = "ttyS0", .name = "web", .user = "console=hvc0 ro"},
+         "macvm.hostname=web console=hvc0 ro"},
+        {{.own = true, .console = "ttyAMA0", .name = "web"},
+         "console=ttyAMA0 quiet panic=0 cryptomgr.notests init_on_alloc=0 mitigations=off "
+         "macvm.hostname=web"},
+        {{.console = "ttyAMA0", .name = "web"}, "macvm.hostname=web console=ttyAMA0"},
     };
 
     (void)state;
@@ -236,7 +308,9 @@ int main(void)
         cmocka_unit_test(test_devices_on_kvm_without_sandbox),
         cmocka_unit_test(test_commas),
         cmocka_unit_test(test_kernel_without_initrd),
-        cmocka_unit_test(test_firmware),
+        cmocka_unit_test(test_rom),
+        cmocka_unit_test(test_slots),
+        cmocka_unit_test(test_architectures_of_kernels),
         cmocka_unit_test(test_mac),
         cmocka_unit_test(test_kernel_command_line),
     };

@@ -192,7 +192,7 @@ return {
             local writer <close> = vm:spawn "while dd if=/dev/zero of=/tmp/busy/file bs=64k count=200 conv=fsync; do :; done"
             vm:eventually("[ -s /tmp/busy/file ]", { timeout = 20 })
             vm:detach(disk)
-            ctx.ok(writer:wait { timeout = 30 }.status ~= 0, "the writer saw it")
+            ctx.ok(writer:wait { timeout = 30 } ~= 0, "the writer saw it")
             ctx.eq(node(vm, "busy"), nil)
             vm:must "umount -l /tmp/busy"
             vm:attach(disk)

@@ -27,7 +27,7 @@ local function make_tree()
     -- Gone with the interpreter, whatever happens.
     make_tree = setmetatable({}, { __call = function() end, __gc = function() os.execute("rm -rf " .. host) end })
     sh [[
-        mkdir data ro nine 'odd, name\' more
+        mkdir data ro nine 'odd, name\' more load
         for d in data ro nine 'odd, name\'; do
             mkdir "$d/dir"
             echo hello >"$d/hello.txt"
@@ -229,16 +229,16 @@ return {
         name = "a virtiofsd that dies under load: the lab hears of it, and the machine can be used and ended",
         run = function(ctx)
             local vm <close> = ctx.boot { devices = {
-                share("data", { mount = "/mnt/data" }), share("more", { mount = "/mnt/more" }),
+                share("load", { mount = "/mnt/load" }), share("more", { mount = "/mnt/more" }),
             } }
             local heard = {}
             vm:on("error", function(_, err) heard[#heard + 1] = err end)
-            local load = vm:spawn "while dd if=/dev/zero of=/mnt/data/load bs=64k count=64 conv=fsync 2>/dev/null; do :; done"
-            ctx.until_true(function() return #sh "ls data/load 2>/dev/null || true" > 0 end)
-            sh("kill -9 " .. servers_of("/data")[1].pid)
+            local load = vm:spawn "while dd if=/dev/zero of=/mnt/load/file bs=64k count=64 conv=fsync 2>/dev/null; do :; done"
+            ctx.until_true(function() return sh "ls load" == "file" end)
+            sh("kill -9 " .. servers_of("/load")[1].pid)
             ctx.until_true(function() return #heard > 0 end)
             ctx.eq(heard[1].code, "backend")
-            ctx.match(heard[1].message, "share data: virtiofsd was killed by signal 9")
+            ctx.match(heard[1].message, "share load: virtiofsd was killed by signal 9")
             ctx.eq(vm.state, "running")
             ctx.eq(vm:must "echo alive", "alive\n")
             vm:must "echo other >/mnt/more/other"
@@ -251,7 +251,7 @@ return {
             vm:kill()
             ctx.eq(vm.state, "stopped")
             ctx.eq(#heard, 2)
-            load:wait()
+            ctx.raises("agent", load.wait, load)
         end,
     },
     {

@@ -22,7 +22,7 @@ static const struct {
 } g_words[] = {
     {"quiet", ALWAYS, "every line printed during boot is emulated byte by byte"},
     {"panic=0", ALWAYS, "a panic stays on the console and is reported; it never boots in a circle"},
-    {"8250.nr_uarts=1", PC_ONLY, "there is one serial port; others are not looked for"},
+    {"8250.nr_uarts=", PC_ONLY, "there are so many serial ports; others are not looked for"},
     {"cryptomgr.notests", ALWAYS, "the kernel's ciphers are not tested anew at every boot"},
     {"init_on_alloc=0", ALWAYS,
      "pages are not cleared a second time; the guest is the script's own"},
@@ -48,9 +48,14 @@ static bool has_word(const char *line, const char *prefix)
 static void put_own(mvm__buf *out, const mvm__cmdline *in)
 {
     mvm__buf_printf(out, "console=%s", in->console); /* what it prints is seen on the serial port */
-    for (size_t i = 0; i < MVM_COUNT(g_words); i++)
-        if ((!(g_words[i].when & TCG_ONLY) || !in->kvm) && (!(g_words[i].when & PC_ONLY) || in->pc))
-            put(out, g_words[i].word);
+    for (size_t i = 0; i < MVM_COUNT(g_words); i++) {
+        const char *word = g_words[i].word;
+        if (((g_words[i].when & TCG_ONLY) && in->kvm) || ((g_words[i].when & PC_ONLY) && !in->pc))
+            continue;
+        put(out, word);
+        if (word[strlen(word) - 1] == '=')
+            mvm__buf_printf(out, "%u", MVM_MAX(in->serials, 1));
+    }
     /* The guest counts with the host's counter; its own measuring takes long and can fail for want
      * of a quick enough reference clock. It checks the figure later and corrects it. */
     if (!in->kvm && in->tsc_khz > 0)

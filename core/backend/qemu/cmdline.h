@@ -11,6 +11,7 @@ typedef struct mvm__cmdline {
     bool kvm;            /* else TCG */
     bool pc;             /* an x86 machine */
     const char *console; /* the serial port: ttyS0 */
+    unsigned serials;    /* how many of them there are; 0 is 1 */
     const char *net;     /* words that configure the network, or NULL */
     int64_t tsc_khz;     /* 0: not known */
     const char *name;    /* of the machine */

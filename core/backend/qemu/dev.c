@@ -23,6 +23,7 @@ static const mvm__dev_ops *const g_kinds[] = {
     &mvm__dev_display,
     &mvm__dev_keyboard,
     &mvm__dev_pointer,
+    &mvm__dev_sound,
 };
 
 const mvm__dev_ops *mvm__dev_ops_at(size_t i)

@@ -50,14 +50,13 @@ static void finish(input_task *task, const mvm_err *err)
     mvm__job_done(job, err);
 }
 
-/* After QEMU's end the device's release ends the others. */
+/* A command failed. When QEMU has ended, the device's release ends all. */
 static void give_up(input_queue *q, const mvm_err *err)
 {
-    bool ended = err->code == MVM_ECANCELLED || err->code == MVM_EIO;
-
+    if (err->code == MVM_ECANCELLED || err->code == MVM_EIO)
+        return;
     finish(first(q), err);
-    if (!ended)
-        go_on(q);
+    go_on(q);
 }
 
 /* A command was answered. false: the device has gone meanwhile. */
@@ -300,7 +299,10 @@ static void release(mvm__dev *dev)
     if (!q)
         return;
     mvm_timer_cancel(q->timer);
-    mvm_fail(&err, MVM_ECANCELLED, "the %s is gone", dev->ops->kind);
+    if (dev->unplugged)
+        mvm_fail(&err, MVM_ESTATE, "the %s was detached on the way", dev->ops->kind);
+    else
+        mvm_fail(&err, MVM_ECANCELLED, "the machine went down");
     while (first(q))
         finish(first(q), &err);
     dev->data = NULL;

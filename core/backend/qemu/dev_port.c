@@ -188,8 +188,6 @@ static int check_console(mvm_vm *vm, const mvm_record *device, const char *at, m
     if (before >= (serial ? SERIAL_MAX : HVC_MAX)) {
         mvm_fail(err, MVM_ECONFIG, "a machine has at most %u consoles of type `%s`",
                  serial ? SERIAL_MAX : HVC_MAX, serial ? "serial" : "hvc");
-    } else if (serial && mvm_vm_up(vm)) {
-        mvm_fail(err, MVM_EUNSUPPORTED, "a serial port can't be plugged in");
     } else if (serial && before > 0 && !mvm__arch_of(vm)->pc) {
         mvm_fail(err, MVM_EUNSUPPORTED, "this architecture has one serial port");
     } else {

@@ -31,6 +31,17 @@ static size_t count_kind(mvm_vm *vm, const char *kind)
     return n;
 }
 
+static unsigned count_serials(mvm_vm *vm)
+{
+    mvm_record *d;
+    unsigned n = 0;
+
+    for (size_t i = 0; (d = mvm_record_item(mvm_vm_config(vm), "devices", i)) != NULL; i++)
+        n += strcmp(mvm_record_schema(d)->kind, "console") == 0 &&
+             strcmp(mvm_record_str(d, "type"), "serial") == 0;
+    return n;
+}
+
 static const char *boot_field(mvm_vm *vm, const char *field)
 {
     const mvm_record *boot = mvm_record_peek(mvm_vm_config(vm), "boot");
@@ -190,6 +201,7 @@ static void plan_kernel(mvm_vm *vm, mvm__plan *plan)
         .kvm = kvm,
         .pc = arch->pc,
         .console = arch->console,
+        .serials = count_serials(vm),
         .net = m->net,
         .tsc_khz = own && !kvm && arch->pc ? mvm__tsc_khz() : 0,
         .name = mvm_vm_name(vm),

@@ -17,6 +17,9 @@
 #include "base/buf.h"
 
 #define HELP_SECONDS 10
+/* The one in C gives its groups away before anything else, even before it prints its help, which an
+ * ordinary user may not. */
+#define OLD_FOR_ROOT "QEMU's old virtiofsd runs for root only"
 
 bool mvm__virtiofsd_find(char *path, size_t cap)
 {
@@ -55,6 +58,8 @@ static int identify(mvm__virtiofsd *plan, mvm_err *err)
             return rc;
         rust = strstr(help, "--shared-dir") != NULL;
         readonly = strstr(help, "--readonly") != NULL;
+        if (!help[0] && geteuid() != 0)
+            return unsupported(err, OLD_FOR_ROOT);
         if (!rust && !strstr(help, "-o source=")) {
             mvm_fail(err, MVM_EUNSUPPORTED, "%s is not a virtiofsd that macvm knows",
                      plan->program);
@@ -85,8 +90,8 @@ static bool try_jail(mvm__virtiofsd *plan, bool readonly)
     }
 }
 
-/* The one in C gives its groups away at the start, which in a user namespace of an ordinary user
- * the kernel refuses: whoever is in a group could lose rights that it withholds. */
+/* In a user namespace of an ordinary user the kernel refuses what the one in C does first: whoever
+ * is in a group could lose rights that it withholds. */
 static bool groups_stand_in_the_way(const mvm__virtiofsd *plan)
 {
     return !plan->rust && geteuid() != 0 && getgroups(0, NULL) > 0;
@@ -95,7 +100,7 @@ static bool groups_stand_in_the_way(const mvm__virtiofsd *plan)
 static int choose_sandbox(mvm__virtiofsd *plan, bool readonly, mvm_err *err)
 {
     if (groups_stand_in_the_way(plan))
-        return unsupported(err, "QEMU's old virtiofsd runs for root only");
+        return unsupported(err, OLD_FOR_ROOT);
     if (try_jail(plan, readonly))
         return 0;
     plan->tell_readonly = readonly;

@@ -23,6 +23,7 @@ mvm__sim *mvm__sim_of(mvm_vm *vm)
     sim->loop = mvm_lab_loop(mvm_vm_lab(vm));
     mvm__sim_clock_init(&sim->clock, sim->loop);
     mvm__list_init(&sim->failures);
+    mvm__list_init(&sim->acts);
     mvm__list_init(&sim->injections);
     mvm__list_init(&sim->image);
     mvm__list_init(&sim->files);
@@ -123,6 +124,7 @@ static void exit_now(mvm__sim *sim, const mvm_err *err)
     mvm__sim_injections_clear(sim);
     guest_clear(sim);
     sim->up = false;
+    mvm__sim_devices_clear(sim);
     mvm__vm_on_exit(sim->vm, err); /* the last call of this run; the machine may be gone after it */
 }
 
@@ -316,6 +318,8 @@ static void stats_end(void *ud)
     add_int(sim->vm, "cpus", mvm_record_int(config, "cpus"));
     add_int(sim->vm, "memory.size", mvm_record_int(config, "memory"));
     mvm__vm_stat_add(sim->vm, &seconds, "guest.uptime");
+    add_int(sim->vm, "balloon.actual",
+            sim->balloon ? sim->balloon : mvm_record_int(config, "memory"));
     mvm__vm_on_stats(sim->vm, NULL);
 }
 
@@ -354,8 +358,8 @@ static int sim_check(mvm_vm *vm, mvm_err *err)
 /* Devices may be configured, so that a lab can be rehearsed, but its guest sees none of them. */
 static const char *sim_cannot(mvm_vm *vm, const char *what)
 {
-    static const char *const can[] = {"pause",   "reboot", "stats", "console",
-                                      "entropy", "disk",   "net"};
+    static const char *const can[] = {"pause", "reboot", "stats",   "console", "entropy",
+                                      "disk",  "net",    "hotplug", "balloon"};
 
     for (size_t i = 0; i < MVM_COUNT(can); i++)
         if (strcmp(can[i], what) == 0)
@@ -399,5 +403,9 @@ const mvm_backend_ops mvm__backend_sim = {
     .agent_write = mvm__sim_agent_write,
     .console_write = mvm__sim_console_write,
     .agent_read = mvm__sim_agent_read,
+    .plug = mvm__sim_plug,
+    .unplug = mvm__sim_unplug,
+    .balloon = mvm__sim_balloon,
+    .set_link = mvm__sim_set_link,
     .release = sim_release,
 };

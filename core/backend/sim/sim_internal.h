@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "mvm/loop.h"
+#include "mvm/backend.h"
 #include "mvm/sim.h"
 #include "wire/agent_wire.h"
 
@@ -207,6 +208,14 @@ void mvm__sim_console_print(mvm__sim *sim, const void *data, size_t len); /* \n 
 void mvm__sim_kmsg(mvm__sim *sim, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void mvm__sim_console_panic(mvm__sim *sim, const char *why);
 
+/* ---- devices (sim_device.c) ------------------------------------------------------------ */
+
+void mvm__sim_devices_clear(mvm__sim *sim); /* verbs under way end with an error */
+int mvm__sim_plug(mvm_vm *vm, mvm_record *device, mvm__job *job, mvm_err *err);
+int mvm__sim_unplug(mvm_vm *vm, mvm_record *device, mvm__job *job, mvm_err *err);
+int mvm__sim_balloon(mvm_vm *vm, int64_t bytes, mvm__job *job, mvm_err *err);
+int mvm__sim_set_link(mvm_vm *vm, mvm_record *net, bool up, mvm__job *job, mvm_err *err);
+
 /* ---- the machine (sim.c, sim_script.c)
  * -------------------------------------------------------------- */
 
@@ -237,6 +246,8 @@ struct mvm__sim {
     mvm_timer *op_timer, *stats_timer, *inject_timer;
     mvm_err *op_err; /* how the op will end; NULL: well */
     uint64_t rng;
+    mvm__list acts;  /* verbs of devices under way */
+    int64_t balloon; /* what the guest has been left; 0: all */
 
     /* the guest */
     mvm__sim_clock clock;

@@ -86,8 +86,9 @@ void mvm__sim_failures_clear(mvm__sim *sim)
 
 int mvm_sim_fail(mvm_vm *vm, const char *op, int count, const char *message, mvm_err *err)
 {
-    static const char *const ops[] = {"start", "pause", "resume", "stop", "kill",
-                                      "reset", "stats", "exec",   "open", "agent"};
+    static const char *const ops[] = {"start",  "pause",  "resume",  "stop", "kill",
+                                      "reset",  "stats",  "exec",    "open", "agent",
+                                      "attach", "detach", "balloon", "link"};
     bool known = false;
 
     for (size_t i = 0; i < MVM_COUNT(ops); i++)
