@@ -5,7 +5,9 @@
  * `reboot` knows the order of things, and reboot(2) is what is left when there
  * is none.
  */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <mntent.h>
 #include <signal.h>
 #include <spawn.h>
@@ -21,6 +23,7 @@
 #include "guest/agent.h"
 
 #define GRACE_MS   1000
+#define SHARES_MS  4000
 #define MOUNTS_MAX 64
 
 extern char **environ;
@@ -84,19 +87,56 @@ static void unmount_all(bool shares)
     }
 }
 
-/* What a share has not been told yet, and sync(2), which asks shares too. One whose server is dead
- * would hold us for ever: a child is let go of after a while. */
-static void end_shares(void)
+static bool have_shares(void)
 {
-    pid_t pid = fork();
+    FILE *f = setmntent("/proc/mounts", "re");
+    bool have = false;
 
-    if (pid == 0) {
-        unmount_all(true);
+    for (struct mntent *m; f && !have && (m = getmntent(f)) != NULL;)
+        have = is_share(m);
+    if (f)
+        endmntent(f);
+    return have;
+}
+
+/* What was written to disks without a file system. */
+static void sync_disks(void)
+{
+    char path[300];
+    DIR *dir = opendir("/sys/class/block");
+
+    for (struct dirent *e; dir && (e = readdir(dir)) != NULL;) {
+        snprintf(path, sizeof path, "/dev/%s", e->d_name);
+        int fd = e->d_name[0] == '.' ? -1 : open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        if (fd >= 0 && fsync(fd))
+            mvm__log(path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+/* Everything on its disk. sync(2) asks shares too, and one whose server is dead would hold us for
+ * ever: where there are any, a child does it, which is let go of after a while, and the disks are
+ * seen to one by one. */
+static void end_mounts(void)
+{
+    bool shares = have_shares();
+
+    if (!shares)
         sync();
+    unmount_all(false);
+    if (shares)
+        sync_disks();
+    pid_t pid = shares ? fork() : -1;
+    if (pid == 0) {
+        sync();
+        unmount_all(true);
         _exit(0);
     }
     if (pid > 0)
-        children_gone(GRACE_MS);
+        children_gone(SHARES_MS);
 }
 
 static bool run_system_tool(bool restart)
@@ -135,12 +175,10 @@ void mvm__power(bool restart)
     }
     if (mvm__is_init && !all_gone(SIGHUP, 0) && !all_gone(SIGTERM, GRACE_MS))
         all_gone(SIGKILL, GRACE_MS);
-    if (mvm__is_init) {
-        unmount_all(false);
-        end_shares();
-    } else {
+    if (mvm__is_init)
+        end_mounts();
+    else
         sync();
-    }
     reboot(restart ? RB_AUTOBOOT : RB_POWER_OFF);
     int why = errno;
     mvm__log("reboot(2)", strerror(why));

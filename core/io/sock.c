@@ -130,6 +130,7 @@ int mvm__sock_listen(const char *dir, const char *name, mvm_err *err)
     if (find_place(path, &at, err) != 0)
         return -1;
     MVM_AUTO_FD int at_dir = at.dir;
+    (void)at_dir; /* only closed */
     MVM_AUTO_FD int fd = new_socket(err);
     if (fd < 0)
         return -1;
@@ -183,6 +184,7 @@ int mvm__sock_listen_path(const char *path, mvm_err *err)
     if (find_place(path, &at, err) != 0)
         return -1;
     MVM_AUTO_FD int at_dir = at.dir;
+    (void)at_dir; /* only closed */
     MVM_AUTO_FD int fd = new_socket(err);
     if (fd < 0 || listen_at(path, fd, &at, err) != 0)
         return -1;

@@ -357,7 +357,7 @@ const char *mvm__clipboard_text(const mvm__clipboard *c, size_t *len)
     const mvm__buf *text = c->offering ? &c->ours : &c->theirs;
 
     *len = 0;
-    if (!c->offering && !c->has_theirs)
+    if (c->lost || (!c->offering && !c->has_theirs))
         return NULL;
     *len = mvm__buf_len(text);
     return mvm__buf_ptr(text);

@@ -310,16 +310,16 @@ static int hold_named(chord *c, const char *name, mvm_err *err)
     return 0;
 }
 
-int mvm_input_chord(const char *text, mvm_inputs *list, mvm_err *err)
+int mvm_input_chord(const char *names, mvm_inputs *list, mvm_err *err)
 {
     chord c = {0};
     char name[24];
-    const char *at = text;
+    const char *at = names;
 
     for (;;) {
         size_t len = *at ? 1 + strcspn(at + 1, "-+") : 0; /* "ctrl--" ends with the minus key */
         if (len == 0)
-            return mvm_fail(err, MVM_ECONFIG, "\"%.40s\" lacks the name of a key", text);
+            return mvm_fail(err, MVM_ECONFIG, "\"%.40s\" lacks the name of a key", names);
         snprintf(name, sizeof(name), "%.*s", (int)MVM_MIN(len, sizeof(name) - 1), at);
         int rc = hold_named(&c, name, err);
         if (rc != 0)

@@ -113,10 +113,13 @@ void mvm__vm_on_port_data(mvm_vm *vm, mvm_record *device, const void *data, size
 {
     const struct mvm__port *p = port_of(vm, device);
 
-    if (p->clipboard)
+    if (p->clipboard) {
+        mvm__clipboard_open(p->clipboard,
+                            true); /* the news of it comes by another way, maybe later */
         mvm__clipboard_data(p->clipboard, data, len);
-    else if (p->console)
+    } else if (p->console) {
         mvm__console_data(p->console, data, len);
+    }
 }
 
 void mvm__vm_on_port_writable(mvm_vm *vm, mvm_record *device)

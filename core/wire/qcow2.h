@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MVM_QCOW2_HEADER 104 /* bytes that the reader wants; shorter files are padded with zeros   \
-                              */
+/* Bytes that the reader wants; shorter files are padded with zeros. */
+#define MVM_QCOW2_HEADER 104
 
 typedef struct mvm_qcow2 {
     int64_t size; /* of the disk in it */

@@ -75,10 +75,11 @@ function disk.rows(found, add, verdict)
     local function rate(list) return STREAM_MIB * 1.048576 / median(list) end
     local stream = rate(ours.stream) / rate(raw.stream)
     local flush = median(raw.flush) / median(ours.flush)
-    add("| write of %d MiB to a disk, `sync = \"%s\"` | %.0f MB/s | raw QEMU, cache=%s: %.0f MB/s | %.2f | >= %.2f | %s |",
-      STREAM_MIB, mode[1], rate(ours.stream), mode[2], rate(raw.stream), stream, TARGET, verdict(stream >= TARGET))
-    add("| ... 4 KiB and a flush, by a process each | %.2f ms | %.2f ms | %.2f | >= %.2f | %s |", median(ours.flush) * 1000,
-      median(raw.flush) * 1000, flush, TARGET, verdict(flush >= TARGET))
+    add("| write of %d MiB to a disk, `sync = \"%s\"` | %.0f MB/s | raw QEMU, cache=%s: %.0f MB/s | %.2f | >= %.2f "
+      .. "| %s |", STREAM_MIB, mode[1], rate(ours.stream), mode[2], rate(raw.stream), stream, TARGET,
+      verdict(stream >= TARGET))
+    add("| ... 4 KiB and a flush, by a process each | %.2f ms | %.2f ms | %.2f | >= %.2f | %s |",
+      median(ours.flush) * 1000, median(raw.flush) * 1000, flush, TARGET, verdict(flush >= TARGET))
   end
 end
 

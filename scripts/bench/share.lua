@@ -11,12 +11,17 @@ local macvm = require "macvm"
 
 local PAIRS = tonumber(...) or 7
 local MIB = 256
-local READ = "echo 3 >/proc/sys/vm/drop_caches; dd if=/mnt/file of=/dev/null bs=1M 2>&1 | tail -n 1"
+local READ = "echo 3 >/proc/sys/vm/drop_caches; read a x </proc/uptime; cat /mnt/file >/dev/null; "
+    .. "read b x </proc/uptime; awk \"BEGIN { print \\\"copied,\\\", $b - $a }\""
 
 local dir = os.tmpname()
 os.remove(dir)
 assert(os.execute("mkdir -m 700 " .. dir .. " " .. dir .. "/share && mkfifo " .. dir .. "/in " .. dir .. "/out"))
-local _ <close> = setmetatable({}, { __close = function() os.execute("rm -rf " .. dir) end })
+local started = {} -- processes that would outlive this script
+local _ <close> = setmetatable({}, { __close = function()
+    for _, pid in ipairs(started) do os.execute("kill " .. pid .. " 2>/dev/null") end
+    os.execute("rm -rf " .. dir)
+end })
 assert(os.execute(("head -c %dM /dev/urandom >%s/share/file"):format(MIB, dir)))
 
 local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
@@ -52,14 +57,17 @@ local server = child "virtiofsd"
 for i, word in ipairs(server) do
     server[i] = quote(word == "--fd=3" and "--socket-path=" .. dir .. "/fs.sock" or word)
 end
--- Both end with this script, however it ends: their standard input, or the connection, is closed.
-assert(os.execute(table.concat(server, " ") .. " </dev/null >/dev/null 2>&1 &"))
+local function start(command)
+    local pipe <close> = assert(io.popen(command .. " & echo $!"))
+    started[#started + 1] = assert(pipe:read "n")
+end
+start(table.concat(server, " ") .. " </dev/null >/dev/null 2>&1")
 assert(os.execute(("for i in $(seq 100); do [ -S %s/fs.sock ] && exit 0; sleep 0.05; done; exit 1"):format(dir)))
 
 local KEEP = { ["-machine"] = true, ["-accel"] = true, ["-cpu"] = true, ["-smp"] = true, ["-m"] = true, ["-rtc"] = true,
                ["-bios"] = true, ["-kernel"] = true, ["-initrd"] = true, ["-append"] = true }
 local qemu, option = child "qemu-system", nil
-local raw = { "timeout 600", quote(qemu[1]), "-nodefaults -no-user-config -display none" }
+local raw = { "timeout 900", quote(qemu[1]), "-nodefaults -no-user-config -display none" }
 for _, word in ipairs(qemu) do
     local memory = option == "-object" and word:find "^memory%-backend"
     if KEEP[option] or memory then raw[#raw + 1] = option .. " " .. quote(word) end
@@ -67,7 +75,7 @@ for _, word in ipairs(qemu) do
 end
 raw[#raw + 1] = "-serial stdio -chardev socket,id=fs,path=" .. dir .. "/fs.sock"
 raw[#raw + 1] = "-device vhost-user-fs-pci,chardev=fs,tag=src,queue-size=1024"
-assert(os.execute(("%s <%s/in >%s/out 2>&1 &"):format(table.concat(raw, " "), dir, dir)))
+start(("exec %s <%s/in >%s/out 2>&1"):format(table.concat(raw, " "), dir, dir))
 local keys <close> = assert(io.open(dir .. "/in", "w"))
 local screen <close> = assert(io.open(dir .. "/out", "r"))
 keys:setvbuf "no"

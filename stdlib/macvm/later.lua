@@ -8,8 +8,7 @@ local core = require "macvm.core"
 
 -- The ability that each verb needs.
 local VERBS = {
-    screenshot = "display", type = "keyboard", key = "keyboard",
-    click = "pointer", snapshot = "snapshot", restore = "snapshot", snapshots = "snapshot",
+    snapshot = "snapshot", restore = "snapshot", snapshots = "snapshot",
     fork = "fork",
 }
 

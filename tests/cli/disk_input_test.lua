@@ -80,7 +80,8 @@ t.case("an image without rights", function()
     else
         t.skip "nothing can be mounted here, and root may write everywhere"
     end
-    command.fails(t, one(("path = %q"):format(path)), 2, "lab.lua:2: x: devices[1].path: ", "a.img: ", "readonly = true")
+    command.fails(t, one(("path = %q"):format(path)), 2, "lab.lua:2: x: devices[1].path: ", "a.img: ",
+        "readonly = true")
     t.eq(one(("path = %q, readonly = true"):format(path)).status, 0)
     t.eq(one(("path = %q, ephemeral = true"):format(path)).status, 0)
     if ROOT then return end
@@ -90,7 +91,8 @@ end)
 
 t.case("images that are not what they are said to be", function()
     local function is(bytes, ...)
-        command.fails(t, one(("path = %q, format = 'qcow2'"):format(image(bytes))), 2, "x: devices[1].format: ", "a.img ", ...)
+        command.fails(t, one(("path = %q, format = 'qcow2'"):format(image(bytes))), 2, "x: devices[1].format: ",
+            "a.img ", ...)
     end
     is("this is no image", "is not in qcow2 format", 'format = "raw"')
     is("", "is not in qcow2 format")
@@ -181,7 +183,8 @@ end)
 t.case("an image that is taken between our look and QEMU's", function()
     local path = image(("\0"):rep(1 << 20))
     local dir = t.tmpdir()
-    command.write(dir .. "/" .. QEMU, "#!/bin/sh\n[ \"$1\" != --version ] || { echo 'QEMU emulator version 7.2.0'; exit 0; }\n" ..
+    command.write(dir .. "/" .. QEMU, "#!/bin/sh\n" ..
+        "[ \"$1\" != --version ] || { echo 'QEMU emulator version 7.2.0'; exit 0; }\n" ..
         ("echo '%s: -device virtio-blk-pci: Failed to get \"write\" lock' >&2\n"):format(QEMU) ..
         ("echo 'Is another process using the image [%s]?' >&2\nexit 1\n"):format(path))
     assert(os.execute("chmod 755 " .. dir .. "/" .. QEMU))

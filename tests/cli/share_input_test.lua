@@ -35,8 +35,8 @@ t.case("a directory without rights", function()
     local root = command.capture "id -u" == "0\n"
     local as = root and "setpriv --reuid=65534 --regid=65534 --clear-groups" or ""
     local lab = t.tmpdir()
-    command.write(lab .. "/lab.lua", ("macvm.vm { backend = 'qemu', devices = { macvm.share { tag = 'src', path = '%s' } } }"
-        .. ":start()"):format(dir))
+    command.write(lab .. "/lab.lua", ("macvm.vm { backend = 'qemu', devices = { macvm.share { tag = 'src', "
+        .. "path = '%s' } } }:start()"):format(dir))
     assert(os.execute(("chmod 755 %s %s/.. && mkdir -m 777 %s/run"):format(lab, dir, lab)))
     local out = command.capture(("cd %s && XDG_RUNTIME_DIR=%s/run %s %s run lab.lua 2>&1"):format(lab, lab, as,
         command.quote(command.MACVM)))
@@ -62,8 +62,8 @@ t.case("places in the guest", function()
         refused({ share("tag = 'src', path = '/tmp', mount = '" .. path .. "'") }, 2, "devices[1].mount",
             "can't be mounted on")
     end
-    refused({ share "tag = 'a', path = '/tmp', mount = '/mnt/x'", share "tag = 'b', path = '/var', mount = '/mnt//x/'" }, 2,
-        "devices[2].mount", "the share \"a\" is mounted at /mnt//x/ already")
+    refused({ share "tag = 'a', path = '/tmp', mount = '/mnt/x'",
+              share "tag = 'b', path = '/var', mount = '/mnt//x/'" }, 2, "devices[2].mount", "the share \"a\" is mounted at /mnt//x/ already")
 end)
 
 t.case("a driver that there is not", function()

@@ -19,7 +19,7 @@ static int setup(void **state)
 {
     mvm_vm *vm = fake_new();
 
-    vm->console = mvm__console_new(vm);
+    vm->console = mvm__console_new(vm, NULL);
     *state = vm;
     return 0;
 }

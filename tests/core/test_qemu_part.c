@@ -33,6 +33,25 @@ static void check(const mvm_qemu_parts *parts, size_t i, const char *option, con
     json_decref(want);
 }
 
+/* QEMU takes it at its start only. */
+static void test_fsdev_is_an_option_alone(void **state)
+{
+    mvm_qemu_parts p = {0};
+    const char *name;
+    char *value;
+
+    (void)state;
+    mvm_qemu_part_add(&p, MVM_QEMU_FSDEV, "local", "f");
+    mvm_qemu_key_text(&p, "path", "/a,b");
+    mvm_qemu_key_bool(&p, "readonly", true);
+    assert_string_equal("-fsdev", mvm_qemu_part_option(&p.items[0], &value));
+    assert_string_equal("local,id=f,path=/a,,b,readonly=on", value);
+    mvm__free(value);
+    assert_null(mvm_qemu_part_json(&p.items[0], &name));
+    assert_null(mvm_qemu_part_undo(&p.items[0], &name));
+    mvm_qemu_parts_free(&p);
+}
+
 static void test_kinds(void **state)
 {
     mvm_qemu_parts p = {0};
@@ -97,6 +116,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_fsdev_is_an_option_alone),
         cmocka_unit_test(test_not_utf8),
     };
 

@@ -51,7 +51,7 @@ end
 
 -- Past the guest's own cache, and flushed.
 local function write_disk(vm, dev, from, text)
-    vm:must("cat >/tmp/block; dd if=/tmp/block of=" .. dev .. " bs=1 seek=" .. from .. " conv=notrunc,fsync 2>/dev/null",
+    vm:must(("cat >/tmp/block; dd if=/tmp/block of=%s bs=1 seek=%d conv=notrunc,fsync 2>/dev/null"):format(dev, from),
         { stdin = text })
     vm:must "echo 3 >/proc/sys/vm/drop_caches"
 end
@@ -136,7 +136,8 @@ return {
         run = function(ctx)
             local vm = ctx.machine
             vm:detach(data.cow)
-            local over = macvm.disk { path = ctx.host_path "cow.qcow2", format = "qcow2", id = "over", ephemeral = true }
+            local over = macvm.disk { path = ctx.host_path "cow.qcow2", format = "qcow2", id = "over",
+                ephemeral = true }
             vm:attach(over)
             local dev = appears(ctx, vm, "over")
             write_disk(vm, dev, 0, "thrown away")
@@ -189,10 +190,11 @@ return {
             vm:attach(disk)
             local dev = appears(ctx, vm, "busy")
             vm:must("mkdir -p /tmp/busy && mount -t ext4 " .. dev .. " /tmp/busy")
-            local writer <close> = vm:spawn "while dd if=/dev/zero of=/tmp/busy/file bs=64k count=200 conv=fsync; do :; done"
+            local writer <close> = vm:spawn
+                "while :; do dd if=/dev/zero of=/tmp/busy/file bs=64k count=200 conv=fsync || exit 7; done"
             vm:eventually("[ -s /tmp/busy/file ]", { timeout = 20 })
             vm:detach(disk)
-            ctx.ok(writer:wait { timeout = 30 } ~= 0, "the writer saw it")
+            ctx.ok(writer:wait { timeout = 30 } == 7, "the writer saw it")
             ctx.eq(node(vm, "busy"), nil)
             vm:must "umount -l /tmp/busy"
             vm:attach(disk)

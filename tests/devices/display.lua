@@ -24,7 +24,8 @@ end
 
 -- Waits until the console on the display shows that word so many times.
 local function shows(vm, word, times)
-    vm:eventually(("[ $(tr -s ' ' '\\n' </dev/vcs1 | grep -cxF -e '%s') -ge %d ]"):format(word, times or 1), { timeout = 20 })
+    local count = ("tr -s ' ' '\\n' </dev/vcs1 | grep -cxF -e '%s'"):format(word)
+    vm:eventually(("[ $(%s) -ge %d ]"):format(count, times or 1), { timeout = 20 })
 end
 
 -- What the guest reads of its pointer while `act` runs, up to the event of that type, code and value: the raw
@@ -188,7 +189,8 @@ return {
             local keyboard = macvm.keyboard {}
             ctx.match(ctx.raises("config", vm.type, vm, "x").hint, "macvm.keyboard")
             vm:attach(keyboard)
-            vm:eventually("grep -q 'Virtio Keyboard' /proc/bus/input/devices && grep -q '# ' /dev/vcs1", { timeout = 20 })
+            vm:eventually("grep -q 'Virtio Keyboard' /proc/bus/input/devices", { timeout = 20 })
+            vm:eventually("grep -q '# ' /dev/vcs1", { timeout = 20 })
             vm:type "echo plug''ged\n"
             shows(vm, "plugged")
             local typing = macvm.spawn(function() return ctx.raises("state", vm.type, vm, ("x"):rep(5000)) end)

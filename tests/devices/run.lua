@@ -6,7 +6,7 @@ Devices, found and used inside the guest of a real machine.
 
 FILE.lua beside this one returns a list of cases { name =, run = function(ctx) end }, as those of the contract
 (tests/contract/run.lua). More fields of a case: `needs`, a word for vm:can, where the machine can't, the case is
-skipped; `timeout` in seconds (60). The list may have `machine = function(ctx) return spec end`: one machine,
+skipped; `skip`, a function that says why this host can't, or nil; `timeout` in seconds (60). The list may have `machine = function(ctx) return spec end`: one machine,
 ready, that all its cases share as ctx.machine; one that a case has lost is started again. ctx.boot(spec) makes
 others, ctx.vm(spec) some that are not started.
 ]]
@@ -41,6 +41,8 @@ local function attempt(case)
         machine = ctx.boot(file.machine(ctx))
     end
     ctx.machine = machine
+    local why = case.skip and case.skip()
+    if why then return nil, why end
     if case.needs then
         local can, reason = (machine or ctx.vm()):can(case.needs)
         if not can then return nil, reason end

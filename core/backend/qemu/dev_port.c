@@ -154,7 +154,12 @@ static bool event(mvm__dev *dev, const char *name, const mvm_qmp_value *data)
 {
     if (strcmp(name, "VSERPORT_CHANGE") != 0 || strcmp(mvm_qmp_str(data, "id"), dev->id) != 0)
         return false;
-    mvm__vm_on_port(dev->run->vm, dev->record, mvm_qmp_bool(data, "open"));
+    bool open = mvm_qmp_bool(data, "open");
+    const port *p = dev->data;
+    /* The event overtakes the bytes that were written before it. */
+    if (!open && p->pipe)
+        mvm__pipe_drain(p->pipe, DRAIN_MAX);
+    mvm__vm_on_port(dev->run->vm, dev->record, open);
     return true;
 }
 

@@ -22,7 +22,7 @@ int mvm_input_text(const char *text, size_t len, mvm_inputs *list, mvm_err *err)
 
 /* Keys pressed in this order and let go in reverse: "ctrl-alt-delete", "shift+f5", "enter", "a".
  * A character of the US keyboard is its own name; case does not matter. */
-int mvm_input_chord(const char *chord, mvm_inputs *list, mvm_err *err);
+int mvm_input_chord(const char *names, mvm_inputs *list, mvm_err *err);
 
 void mvm_input_move(int x, int y, mvm_inputs *list);
 /* button: "left", "middle", "right", "side", "extra", "wheel-up" or "wheel-down". */
