@@ -169,13 +169,15 @@ t.case("one image in two macvm processes; nothing is left of one that is killed"
     local first = command.start(t, { "run", "--backend", "qemu", "lab.lua" }, { killed = true,
         env = { TMPDIR = spool }, files = { ["lab.lua"] = lab:format(path, base) } })
     first:until_line "up"
-    command.fails(t, one(("path = %q"):format(path), { backend = "qemu" }), 2, "lab.lua:2: x: devices[1].path: ",
-        "is in use by process ", "(macvm-first)")
+    local refused = command.fails(t, one(("path = %q"):format(path), { backend = "qemu" }), 2,
+        "lab.lua:2: x: devices[1].path: ", "is in use by process ", "(macvm-first)")
+    local pid = t.match(refused.stderr, "process %d+"):match "process (%d+)"
     t.eq(one(("path = %q, ephemeral = true"):format(base), { backend = "qemu" }).stdout, "up\n")
     t.eq(command.capture("ls -A " .. spool), "", "an overlay has no name")
     first:signal "KILL"
     local r = first:wait()
     t.eq(r.status, 137)
+    os.execute(("timeout 20 sh -c 'while [ -e /proc/%s ]; do sleep 0.01; done'"):format(pid)) -- its QEMU, that dies
     t.eq(command.capture("ls -A " .. spool), "")
     t.eq(one(("path = %q"):format(path), { backend = "qemu" }).stdout, "up\n", "the lock went with it")
 end)

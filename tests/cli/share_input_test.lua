@@ -63,7 +63,8 @@ t.case("places in the guest", function()
             "can't be mounted on")
     end
     refused({ share "tag = 'a', path = '/tmp', mount = '/mnt/x'",
-              share "tag = 'b', path = '/var', mount = '/mnt//x/'" }, 2, "devices[2].mount", "the share \"a\" is mounted at /mnt//x/ already")
+              share "tag = 'b', path = '/var', mount = '/mnt//x/'" }, 2,
+        "devices[2].mount", "the share \"a\" is mounted at /mnt//x/ already")
 end)
 
 t.case("a driver that there is not", function()

@@ -80,7 +80,7 @@ return {
         run = function(ctx)
             local vm = ctx.machine
             local first = macvm.spawn(function() return pcall(vm.balloon, vm, "64M") end)
-            macvm.sleep(0)
+            ctx.until_true(function() return vm:stats().balloon.target == 64 * MiB end)
             vm:balloon "256M"
             local ok, err = first:join()
             ctx.eq(ok, false)

@@ -60,8 +60,8 @@ end
 -- Every way there is to change something; each must be refused by the host.
 local WRITES = {
     "echo x >hello.txt", "echo x >>hello.txt", "echo x >new", "mkdir new", "rm hello.txt", "rmdir dir",
-    "mv hello.txt other", "ln hello.txt other", "ln -s hello.txt other", "chmod 777 hello.txt", "chown 1:1 hello.txt", "touch hello.txt",
-    "touch -d 2000-01-01 hello.txt", "truncate -s 0 hello.txt", "mknod node c 1 3", "mkfifo pipe",
+    "mv hello.txt other", "ln hello.txt other", "ln -s hello.txt other", "chmod 777 hello.txt", "chown 1:1 hello.txt",
+    "touch hello.txt", "touch -d 2000-01-01 hello.txt", "truncate -s 0 hello.txt", "mknod node c 1 3", "mkfifo pipe",
 }
 
 local function cant_be_written(ctx, vm, path)

@@ -3,7 +3,8 @@
  * EFI firmware is two flash memories: its code, which all machines read, and its variables, a file
  * of the machine's own. Variables that a configuration names are made once, from the firmware's
  * template, and kept; others are a private copy that goes with the run, and so outlive a reboot but
- * not a stop. QEMU locks the file: two machines can't write to one. Loop thread only.
+ * not a stop. QEMU lets two machines write to one file, so it is locked here, against those of
+ * other processes too. Loop thread only.
  */
 #include "backend/qemu/firmware.h"
 
@@ -11,6 +12,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -162,6 +164,17 @@ static int make_store(const char *template, const char *path, mvm_err *err)
                            strerror(why));
 }
 
+static int lock_store(mvm__run *run, mvm_err *err)
+{
+    run->variables_fd = open(run->variables, O_RDWR | O_CLOEXEC);
+    if (run->variables_fd < 0)
+        return mvm_fail(err, MVM_EIO, "%s: %s", run->variables, strerror(errno));
+    if (flock(run->variables_fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    return bad(err, run->variables, "another machine that is up has these variables",
+               "a machine has a file of its own");
+}
+
 int mvm__firmware_prepare(mvm__run *run, mvm_err *err)
 {
     static unsigned counter; /* of this process: its machines share a directory */
@@ -173,15 +186,22 @@ int mvm__firmware_prepare(mvm__run *run, mvm_err *err)
         return rc;
     if (!dir)
         return err ? err->code : MVM_EIO;
+    run->variables_fd = -1;
     run->variables = path ? mvm__strdup(path) : mvm__asprintf("%s/vars%u.fd", dir, ++counter);
     run->own_variables = !path;
-    return access(run->variables, F_OK) == 0 ? 0 : make_store(found.template, run->variables, err);
+    if (access(run->variables, F_OK) != 0)
+        rc = make_store(found.template, run->variables, err);
+    return rc == 0 ? lock_store(run, err) : rc;
 }
 
 void mvm__firmware_release(mvm__run *run)
 {
+    if (!run->variables)
+        return;
     if (run->own_variables)
         unlink(run->variables);
+    if (run->variables_fd >= 0)
+        close(run->variables_fd);
     mvm__free(run->variables);
     run->variables = NULL;
 }

@@ -199,17 +199,20 @@ static mvm__proc *spawn(mvm__run *run, int pairs[NSOCKETS][2], const char *dir, 
     plan.spec.agent_fd = 3 + AGENT;
     char **argv = mvm_qemu_argv(&plan.spec);
     log_argv(run->vm, argv);
-    mvm__proc *proc = mvm__proc_spawn(mvm_lab_loop(mvm_vm_lab(run->vm)),
-                                      &(mvm__proc_spec){
-                                          .argv = (const char *const *)argv,
-                                          .env = (const char *const[]){tmpdir, NULL},
-                                          .cwd = dir,
-                                          .fds = fds,
-                                          .nfds = NSOCKETS + run->nfds,
-                                          .on_exit = on_process_exit,
-                                          .ud = run,
-                                      },
-                                      err);
+    mvm__proc *proc =
+        mvm__proc_spawn(mvm_lab_loop(mvm_vm_lab(run->vm)),
+                        &(mvm__proc_spec){
+                            .argv = (const char *const *)argv,
+                            /* A window would start a helper for the blind,
+                             * and the sandbox end QEMU for it. */
+                            .env = (const char *const[]){tmpdir, "NO_AT_BRIDGE=1", NULL},
+                            .cwd = dir,
+                            .fds = fds,
+                            .nfds = NSOCKETS + run->nfds,
+                            .on_exit = on_process_exit,
+                            .ud = run,
+                        },
+                        err);
     mvm_qemu_argv_free(argv);
     mvm__plan_free(&plan);
     return proc;

@@ -16,21 +16,22 @@ typedef struct mvm__run {
     mvm__proc *proc;
     mvm__qmp *qmp;
     mvm__pipe *agent, *console;
-    mvm__list devs;            /* of mvm__dev */
-    int fds[8];                /* what QEMU inherits for devices, until it is started */
+    mvm__list devs; /* of mvm__dev */
+    int fds[8];     /* what QEMU inherits for devices, until it is started */
     size_t nfds;
     unsigned ndevs;            /* ever made in this run: their ids are never used twice */
     struct mvm__dev *boot_dev; /* the disk that it boots from, or NULL */
     mvm_timer *grace;          /* QEMU closed its control socket and has this long to end */
     char *variables;           /* EFI: the file of its variables, or NULL */
+    int variables_fd;          /* holds its lock */
     bool own_variables;        /* that file goes with the run */
     char version[32];
-    char ended[32];       /* the reason of its SHUTDOWN event, "" before */
-    bool running;         /* has been reported as running */
-    bool killed;          /* kill was asked */
-    bool resetting;       /* reset was asked and has not been seen to happen */
-    bool stats_asked;     /* figures are being collected */
-    mvm_err why;          /* what made us kill it; code 0: nothing */
+    char ended[32];   /* the reason of its SHUTDOWN event, "" before */
+    bool running;     /* has been reported as running */
+    bool killed;      /* kill was asked */
+    bool resetting;   /* reset was asked and has not been seen to happen */
+    bool stats_asked; /* figures are being collected */
+    mvm_err why;      /* what made us kill it; code 0: nothing */
 } mvm__run;
 
 /* run.c */

@@ -146,8 +146,8 @@ static char *source_option(const char *path)
 
 /*
  * cache=auto: what the host changes is seen within a second, and what is read twice comes from the
- * guest's memory. Extended attributes stay off: the guest asks for one at every write. One thread:
- * a pool costs a switch a request, and gained nothing in what was measured.
+ * guest's memory. Extended attributes stay off: the guest asks for one at every write. The number
+ * of threads stays its own choice: one.
  */
 char **mvm__virtiofsd_argv(const mvm__virtiofsd *plan)
 {

@@ -145,9 +145,9 @@ return {
     name = "console",
     summary = "type at a machine's console, from another terminal",
     usage = { "console [--lab PID] NAME[/ID]" },
-    details = "Connects this terminal to the serial console of a machine of a lab that runs (`macvm run`, `macvm repl`),\n" ..
-        "or to its console ID: every key goes there, and what it prints comes here, beginning with the last\n" ..
-        "screenful. Ctrl-] leaves; the machine runs on. Several terminals may be at the same console.\n" ..
+    details = "Connects this terminal to the serial console of a machine of a lab that runs (`macvm run`,\n" ..
+        "`macvm repl`), or to its console ID: every key goes there, and what it prints comes here, beginning\n" ..
+        "with the last screenful. Ctrl-] leaves; the machine runs on. Several terminals may be at the same console.\n" ..
         "\n" ..
         "Where the input is no terminal it is sent as it is, and the command ends when nothing was printed for a\n" ..
         "second after its end. The exit status is 0, or 1 when the lab has ended.",
