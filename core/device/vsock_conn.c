@@ -41,7 +41,9 @@ mvm__vsc_conn *mvm__vsc_add(mvm__vsc *core, uint64_t cid, uint32_t port, uint32_
     conn->port = port;
     conn->guest_port = guest_port;
     conn->state = state;
-    conn->window = core->conns < MVM__VSC_FEW ? MVM__VSC_WINDOW : MVM__VSC_WINDOW_MANY;
+    conn->window = core->conns < MVM__VSC_FEW    ? MVM__VSC_WINDOW_FEW
+                   : core->conns < MVM__VSC_SOME ? MVM__VSC_WINDOW
+                                                 : MVM__VSC_WINDOW_MANY;
     core->conns++;
     mvm__list_append(&core->all, &conn->link);
     mvm__list_append(bucket_of(core, cid, port, guest_port), &conn->bucket);
@@ -186,7 +188,7 @@ void mvm__vsc_consumed(mvm__vsc_conn *conn, size_t len)
 {
     conn->consumed += (uint32_t)len;
     if (conn->state == MVM__VSC_OPEN && !(conn->guest_shut & MVM__VSOCK_NO_SEND) &&
-        conn->consumed - conn->told >= conn->window / 4)
+        conn->consumed - conn->told >= conn->window / 2)
         mvm__vsc_due(conn, MVM__VSOCK_CREDIT_UPDATE);
 }
 

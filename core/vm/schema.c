@@ -16,9 +16,8 @@ static const mvm_field vm_fields[] = {
     {"name", MVM_T_NAME,
      .doc = "Name of the machine, unique in its lab; left out: `vm1`, `vm2`, ..."},
     {"guest", MVM_T_CHOICE, .choices = "linux macos efi", .fallback = "linux",
-     .doc = "What runs in it: a Linux kernel, macOS, or, with `efi`, whatever its firmware finds "
-            "on its "
-            "first disk (on qemu: the BIOS)."},
+     .doc = "What runs in it: a Linux kernel, macOS, or, with `efi`, what EFI firmware finds on its first "
+            "disk."},
     {"arch", MVM_T_CHOICE, .choices = "x86_64 aarch64",
      .doc = "Processor architecture; left out: the host's."},
     {"cpus", MVM_T_INT, 1, 512, .fallback = "1", .doc = "Virtual processors; at most the host's."},

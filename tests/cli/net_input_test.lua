@@ -6,7 +6,8 @@ local command = dofile((debug.getinfo(1, "S").source:match "^@(.*/)" or "./") ..
 local QEMU = { backend = "qemu" }
 
 local function fails(devices, ...)
-    command.fails(t, command.lab(t, ("macvm.vm { name = 'x', devices = { %s } }:start()"):format(devices), QEMU), 2, ...)
+    local lab = ("macvm.vm { name = 'x', devices = { %s } }:start()"):format(devices)
+    command.fails(t, command.lab(t, lab, QEMU), 2, ...)
 end
 
 t.case("addresses that can't be", function()

@@ -4,6 +4,7 @@
  * host: the daemon's virtio port is a unix socket here, and what it says is what it would say from
  * inside of a guest. Text goes both ways, by xclip, as a program of the guest's desktop would.
  */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -190,6 +191,7 @@ static void start_display(scene *s)
     mvm_watch *watch = mvm_watch_fd(s->loop, ends[0], on_readable, &ready);
     await(s, ready);
     mvm_watch_close(watch);
+    assert_int_equal(0, fcntl(ends[0], F_SETFL, 0)); /* the loop has made it non-blocking */
     for (size_t at = 0; !strchr(number, '\n'); at++) /* it comes in pieces */
         assert_int_equal(1, read(ends[0], number + at, at < sizeof(number) - 1));
     close(ends[0]);

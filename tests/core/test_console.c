@@ -206,6 +206,48 @@ static void test_typing_is_paced(void **state)
     assert_int_equal(mvm__buf_len(&vm->typed), 0); /* what was not typed is dropped */
 }
 
+static void on_flushed(void *ud, const mvm_err *err)
+{
+    *(int *)ud = err ? err->code : 1;
+}
+
+static int flush(mvm_vm *vm, int *outcome)
+{
+    mvm_waiter waiter = {.timeout = 5, .fn = on_flushed, .ud = outcome};
+    mvm_err err;
+
+    *outcome = 0;
+    return mvm_console_flush(vm->console, &waiter, &err) ? 0 : err.code;
+}
+
+static void test_flush(void **state)
+{
+    mvm_vm *vm = *state;
+    int outcome;
+
+    assert_int_equal(flush(vm, &outcome), 0); /* nothing is typed */
+    mvm_loop_step(vm->loop, false);
+    mvm_loop_step(vm->loop, false);
+    assert_int_equal(outcome, 1);
+    vm->room = 2;
+    assert_int_equal(mvm_console_send(vm->console, "root\n", 5, NULL), 0);
+    assert_int_equal(flush(vm, &outcome), 0);
+    mvm_loop_step(vm->loop, false);
+    assert_int_equal(outcome, 0);
+    vm->room = 100;
+    mvm__console_writable(vm->console);
+    mvm_loop_step(vm->loop, false);
+    assert_int_equal(outcome, 1);
+    vm->room = 0;
+    assert_int_equal(mvm_console_send(vm->console, "x", 1, NULL), 0);
+    assert_int_equal(flush(vm, &outcome), 0);
+    mvm__console_down(vm->console, NULL);
+    mvm_loop_step(vm->loop, false);
+    assert_int_equal(outcome, MVM_ESTATE);
+    vm->up = false;
+    assert_int_equal(flush(vm, &outcome), MVM_ESTATE);
+}
+
 static void test_log_is_appended(void **state)
 {
     mvm_vm *vm = *state;
@@ -264,6 +306,7 @@ int main(void)
         T(test_panic_is_one_event),
         T(test_panic_without_end_is_told),
         T(test_typing_is_paced),
+        T(test_flush),
         T(test_log_is_appended),
         T(test_full_disk_is_told_once),
     };

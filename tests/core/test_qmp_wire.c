@@ -202,6 +202,26 @@ static void test_values_of_another_type(void **state)
     mvm_qmp_parser_free(&parser);
 }
 
+/* All ones without a sign, as QEMU writes "not known": the message is read, the number is none. */
+static void test_numbers_out_of_range(void **state)
+{
+    static const char text[] =
+        "{\"return\": {\"n\": 18446744073709551615, \"small\": 4096, \"half\": 0.5}, \"id\": 7}\n";
+    mvm_qmp_parser parser = {0};
+    mvm_qmp_msg msg;
+    mvm_err err;
+
+    (void)state;
+    mvm_qmp_feed(&parser, text, sizeof(text) - 1);
+    assert_int_equal(1, mvm_qmp_next(&parser, &msg, &err));
+    assert_int_equal(7, msg.id);
+    assert_int_equal(-1, mvm_qmp_int(msg.data, "n", -1));
+    assert_int_equal(4096, mvm_qmp_int(msg.data, "small", -1));
+    assert_int_equal(-1, mvm_qmp_int(msg.data, "half", -1));
+    mvm_qmp_msg_free(&msg);
+    mvm_qmp_parser_free(&parser);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +231,7 @@ int main(void)
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_commands),
         cmocka_unit_test(test_values_of_another_type),
+        cmocka_unit_test(test_numbers_out_of_range),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,7 +40,7 @@ return {
             local before = free(vm)
             ctx.ok(full - resident(vm) < 50 * MiB, "without reporting the host keeps what the guest freed")
             local seen = {}
-            local events <close> = vm:on("balloon", function(_, bytes) seen[#seen + 1] = bytes end)
+            local _ <close> = vm:on("balloon", function(_, bytes) seen[#seen + 1] = bytes end)
             vm:balloon "160M"
             ctx.ok(before - free(vm) > 100 * MiB, "the guest has less")
             ctx.ok(full - resident(vm) > 60 * MiB, "the host has more")

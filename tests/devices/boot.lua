@@ -20,8 +20,8 @@ end
 
 -- One partition of the type EFI.
 local function partition_table()
-    return ("\0"):rep(446) .. string.pack("<BBBB BBBB I4I4", 0, 254, 255, 255, 0xef, 254, 255, 255, FIRST // 512,
-        ESP // 512) .. ("\0"):rep(48) .. "\x55\xaa"
+    local entry = string.pack("<BBBB BBBB I4I4", 0, 254, 255, 255, 0xef, 254, 255, 255, FIRST // 512, ESP // 512)
+    return ("\0"):rep(446) .. entry .. ("\0"):rep(48) .. "\x55\xaa"
 end
 
 -- The kernel as its package has it, which firmware can start; macvm's guest keeps it unpacked only.
@@ -46,7 +46,7 @@ local function make_disk(ctx)
     write(ctx.host_path "loader.conf", "timeout 0\ndefault macvm\n")
     write(ctx.host_path "macvm.conf", "title macvm\nlinux /vmlinuz\ninitrd /initrd\n" ..
         "options console=ttyS0 quiet panic=0 no_timer_check mitigations=off by=systemd-boot\n")
-    shell("export MTOOLS_SKIP_CHECK=1; image=%s@@%s; mmd -i $image ::/EFI ::/EFI/BOOT ::/loader ::/loader/entries && " ..
+    shell("image=%s@@%s; mmd -i $image ::/EFI ::/EFI/BOOT ::/loader ::/loader/entries && " ..
         "mcopy -i $image %s ::/EFI/BOOT/BOOTX64.EFI && mcopy -i $image %s ::/vmlinuz && " ..
         "mcopy -i $image %s ::/initrd && mcopy -i $image %s ::/loader/loader.conf && " ..
         "mcopy -i $image %s ::/loader/entries/macvm.conf", path, FIRST, LOADER, kernel, initrd,
@@ -70,6 +70,11 @@ local function start(vm)
     vm:start()
     vm:wait("ready", { timeout = 120 })
     vm:must "modprobe efivarfs && mount -t efivarfs efivarfs /sys/firmware/efi/efivars"
+end
+
+-- Its attributes, which say that it is kept, and its value have to come in one piece.
+local function set_variable(vm, value)
+    vm:must(("printf '\\007\\000\\000\\000%s' >%s"):format(value, VARIABLE))
 end
 
 local function variable_of(vm)
@@ -97,7 +102,7 @@ return {
             ctx.eq(vm:must "cat /sys/firmware/efi/fw_platform_size", "64\n")
             ctx.eq(vm:must "cat /sys/block/vda/serial", "system")
             ctx.eq(variable_of(vm), "")
-            vm:write(VARIABLE, "\7\0\0\0green")
+            set_variable(vm, "green")
             ctx.eq(variable_of(vm), "green")
 
             local disk = macvm.disk { path = ctx.host_path "hot.img", size = "16M", create = true, id = "hot" }
@@ -124,7 +129,7 @@ return {
             local vm <close> = machine(ctx)
             start(vm)
             ctx.eq(variable_of(vm), "")
-            vm:write(VARIABLE, "\7\0\0\0amber")
+            set_variable(vm, "amber")
             vm:reboot()
             vm:wait("ready", { timeout = 120 })
             vm:must "modprobe efivarfs && mount -t efivarfs efivarfs /sys/firmware/efi/efivars"

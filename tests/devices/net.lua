@@ -109,6 +109,9 @@ return {
             ctx.eq(vm:address(), "10.0.2.15")
             ctx.eq(vm:address { net = vm.devices[2] }, "10.0.3.15")
             ctx.eq(vm:must "hostname", "nets\n")
+            local forward = vm.devices[1].forward
+            ctx.eq(table.concat(forward["127.0.0.1:0"], " "), "80 443")
+            ctx.eq(forward["udp:127.0.0.1:0"], 53)
             ctx.raises("config", vm.address, vm, { net = macvm.net {} })
             ctx.raises("config", vm.address, vm, { family = "ipx" })
             ctx.match(ctx.raises("timeout", vm.address, vm, { family = "ipv6", timeout = 0.3 }).message, "front")
@@ -139,7 +142,7 @@ return {
             local first, second = by["tcp127.0.0.1:80"], by["tcp0.0.0.0:80"]
             ctx.ok(first.port ~= second.port and first.port ~= by["tcp127.0.0.1:443"].port, "three ports")
             ctx.match(io.open "/proc/net/tcp":read "a", (" 0100007F:%04X "):format(first.port))
-            local web <close> = vm:spawn "while true; do echo web | nc -l -p 80 >/dev/null; done"
+            local _ <close> = vm:spawn "while true; do echo web | nc -l -p 80 >/dev/null; done"
             vm:eventually "netstat -ltn | grep -q :80"
             ctx.eq(ask(first, "x"), "web\n")
             vm:eventually "netstat -ltn | grep -q :80"
@@ -155,7 +158,7 @@ return {
         name = "the link goes down and up",
         run = function(ctx)
             local vm, seen = ctx.machine, {}
-            local events <close> = vm:on("network", function(_, id, what) seen[#seen + 1] = id .. " " .. what end)
+            local _ <close> = vm:on("network", function(_, id, what) seen[#seen + 1] = id .. " " .. what end)
             local net = vm.devices[1]
             ctx.eq(vm:stats().net.front.link, "up")
             net:link(false)
@@ -286,6 +289,20 @@ return {
         end,
     },
     {
+        name = "without the rights: what would give them",
+        skip = no_bridges,
+        run = function(ctx)
+            local text = in_namespace(ctx, "setpriv --bounding-set=-net_admin --inh-caps=-net_admin RUN", [[
+                for _, interface in ipairs { "br0", "lone" } do
+                    local vm = macvm.vm { devices = { macvm.net { mode = "bridged", interface = interface } } }
+                    local _, err = pcall(vm.start, vm)
+                    print(err.code, err.field, err.hint:match "run macvm as root")
+                end
+            ]])
+            ctx.eq(text, ("unsupported\tdevices[1].interface\trun macvm as root\n"):rep(2))
+        end,
+    },
+    {
         name = "bridged: what is missing",
         run = function(ctx)
             local function refused(fields, field, pattern)
@@ -297,7 +314,8 @@ return {
             refused({ mode = "bridged" }, "interface", "needs an interface")
             local err = refused({ mode = "bridged", interface = "nosuch0" }, "interface", "no network interface")
             ctx.match(err.hint, "^this host has")
-            refused({ mode = "bridged", interface = "lo", forward = { ["127.0.0.1:0"] = 80 } }, "forward", "forwards nothing")
+            refused({ mode = "bridged", interface = "lo", forward = { ["127.0.0.1:0"] = 80 } }, "forward",
+                "forwards nothing")
             refused({ interface = "lo" }, "interface", "only a bridged net")
             local mac = "52:54:00:00:00:01"
             local two = ctx.vm { devices = { macvm.net { mac = mac }, macvm.net { mac = mac } } }

@@ -28,7 +28,8 @@ t.case("what is no JSON", function()
         ["[1 2]"] = "`,` or `]`", ['{"a"}'] = "`:` is expected", ['{"a":1,}'] = "a name is expected",
         ["{1:2}"] = "a name is expected", ['"abc'] = "without its end", ['"\\x"'] = "no such escape",
         ['"\\u12"'] = "four hexadecimal digits", ['"\\ud800"'] = "half a surrogate pair",
-        ['"\\udc00\\ud800"'] = "half a surrogate pair", ['"\1"'] = "a control character", ["1 2"] = "more than one value",
+        ['"\\udc00\\ud800"'] = "half a surrogate pair", ['"\1"'] = "a control character",
+        ["1 2"] = "more than one value",
         ['"\xff"'] = "no UTF-8", ["[" ] = "a value", ["{"] = "a name",
     } do
         local value, err = decode(text)

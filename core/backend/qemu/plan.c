@@ -210,7 +210,9 @@ static void plan_kernel(mvm_vm *vm, mvm__plan *plan)
     plan->spec.kernel = kernel ? kernel : m->kernel;
     plan->spec.initrd = kernel ? boot_field(vm, "initrd") : m->initrd;
     plan->spec.cmdline = m->cmdline;
-    if (arch->pc && is_elf(plan->spec.kernel) && mvm__firmware_qboot(m->rom, sizeof(m->rom)))
+    /* With a GTK window that firmware (of QEMU 7.2) never gets to the kernel; SeaBIOS does. */
+    if (arch->pc && !plan->spec.window && is_elf(plan->spec.kernel) &&
+        mvm__firmware_qboot(m->rom, sizeof(m->rom)))
         plan->spec.rom = m->rom;
 }
 

@@ -203,8 +203,7 @@ static mvm__proc *spawn(mvm__run *run, int pairs[NSOCKETS][2], const char *dir, 
         mvm__proc_spawn(mvm_lab_loop(mvm_vm_lab(run->vm)),
                         &(mvm__proc_spec){
                             .argv = (const char *const *)argv,
-                            /* A window would start a helper for the blind,
-                             * and the sandbox end QEMU for it. */
+                            /* Else a window starts helpers, and the sandbox ends QEMU. */
                             .env = (const char *const[]){tmpdir, "NO_AT_BRIDGE=1", NULL},
                             .cwd = dir,
                             .fds = fds,

@@ -45,12 +45,21 @@ local function plan_of(vm)
     return row, not ok and err or nil
 end
 
+-- A field that is a table of names: "127.0.0.1:8080 -> 80".
+local function show_map(map)
+    local words = {}
+    for key, value in pairs(map) do words[#words + 1] = ("%s -> %s"):format(key, tostring(value)) end
+    table.sort(words)
+    return table.concat(words, " ")
+end
+
 local function show_device(row)
     local parts = {}
     for _, field in ipairs(fields_of(row.kind)) do
         local value = row[field.name]
-        if value ~= nil and type(value) ~= "table" and tostring(value) ~= field.fallback then
+        if value ~= nil and tostring(value) ~= field.fallback then
             if field.type == "size" then value = core.format_size(value) end
+            if type(value) == "table" then value = show_map(value) end
             parts[#parts + 1] = ("%s = %s"):format(field.name, tostring(value))
         end
     end
@@ -65,6 +74,7 @@ local function show_boot(row)
         parts = { "kernel = " .. boot.kernel, "initrd = " .. (boot.initrd or "none") }
     elseif row.guest == "efi" then
         parts = { "whatever the firmware finds on the first disk" }
+        if boot.variables then parts[2] = "variables = " .. boot.variables end
     elseif row.guest == "macos" then
         parts = { "macOS" }
     else

@@ -147,7 +147,7 @@ return {
     usage = { "console [--lab PID] NAME[/ID]" },
     details = "Connects this terminal to the serial console of a machine of a lab that runs (`macvm run`,\n" ..
         "`macvm repl`), or to its console ID: every key goes there, and what it prints comes here, beginning\n" ..
-        "with the last screenful. Ctrl-] leaves; the machine runs on. Several terminals may be at the same console.\n" ..
+        "with the last screenful. Ctrl-] leaves; the machine runs on. Several terminals may be at one console.\n" ..
         "\n" ..
         "Where the input is no terminal it is sent as it is, and the command ends when nothing was printed for a\n" ..
         "second after its end. The exit status is 0, or 1 when the lab has ended.",
