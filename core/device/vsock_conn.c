@@ -184,11 +184,15 @@ size_t mvm__vsc_send(mvm__vsc_conn *conn, mvm__buf *from, bool all)
     return len;
 }
 
+/* Each of these tells costs the guest an interrupt. Linux has no more on the way than fits into the
+ * window that it gives itself, whatever ours is. */
 void mvm__vsc_consumed(mvm__vsc_conn *conn, size_t len)
 {
+    uint32_t window = MVM_MIN(conn->window, conn->guest_window);
+
     conn->consumed += (uint32_t)len;
     if (conn->state == MVM__VSC_OPEN && !(conn->guest_shut & MVM__VSOCK_NO_SEND) &&
-        conn->consumed - conn->told >= conn->window / 2)
+        conn->consumed - conn->told >= window / 2)
         mvm__vsc_due(conn, MVM__VSOCK_CREDIT_UPDATE);
 }
 

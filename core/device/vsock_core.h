@@ -17,9 +17,10 @@
 #include "device/vhost.h"
 #include "wire/vsock_wire.h"
 
-#define MVM__VSC_BUCKETS     2048u
-#define MVM__VSC_CONNS       4096u /* at once; more are refused */
-#define MVM__VSC_WINDOW_FEW  (1024u * 1024u) /* for the first: a guest rarely has to wait for more */
+#define MVM__VSC_BUCKETS    2048u
+#define MVM__VSC_CONNS      4096u           /* at once; more are refused */
+#define MVM__VSC_WINDOW_FEW (1024u * 1024u) /* for the first: a guest rarely has to wait for more  \
+                                             */
 #define MVM__VSC_WINDOW      (256u * 1024u)
 #define MVM__VSC_WINDOW_MANY (64u * 1024u) /* for those beyond MVM__VSC_SOME: bounds the memory */
 #define MVM__VSC_FEW         32u

@@ -141,8 +141,8 @@ size_t mvm__pipe_write_fd(mvm__pipe *pipe, const void *data, size_t len, int fd)
     head->cmsg_type = SCM_RIGHTS;
     head->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(head), &fd, sizeof(int));
-    while (!pipe->closed && !pipe->gone &&
-           (n = sendmsg(pipe->fd, &msg, MSG_NOSIGNAL)) < 0 && errno == EINTR)
+    while (!pipe->closed && !pipe->gone && (n = sendmsg(pipe->fd, &msg, MSG_NOSIGNAL)) < 0 &&
+           errno == EINTR)
         continue;
     return n > 0 ? (size_t)n : 0;
 }

@@ -24,6 +24,8 @@ static int check_cid(mvm_vm *vm, const mvm_record *vsock, const char *at, mvm_er
     return 0;
 }
 
+#define NAME_MAX_BYTES 80 /* of the face's last part: `_4294967294` comes after it */
+
 /* The socket is made at start, in a directory that is there. */
 static int check_unix(mvm_vm *vm, const mvm_record *vsock, const char *at, mvm_err *err)
 {
@@ -32,6 +34,13 @@ static int check_unix(mvm_vm *vm, const mvm_record *vsock, const char *at, mvm_e
 
     if (!path)
         return 0;
+    if (mvm_record_bool(vsock, "kernel"))
+        return mvm__check_fail(vm, at, "unix", "leave out one of them", err,
+                               "with `kernel = true` programs reach the guest by AF_VSOCK, there "
+                               "is no unix socket");
+    if (strlen(strrchr(path, '/') + 1) > NAME_MAX_BYTES)
+        return mvm__check_fail(vm, at, "unix", "its directory may be as deep as you like", err,
+                               "the socket's name is longer than %d bytes", NAME_MAX_BYTES);
     MVM_AUTO_FREE char *dir = mvm__strndup(path, (size_t)(strrchr(path, '/') - path) + 1);
     if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
         return mvm__check_fail(vm, at, "unix", NULL, err, "there is no directory %s", dir);

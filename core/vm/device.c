@@ -152,8 +152,7 @@ mvm_wait *mvm_vm_unplug(mvm_vm *vm, mvm_record *device, const mvm_waiter *waiter
     char what[64];
 
     snprintf(what, sizeof(what), "the guest to let go of a %s", mvm_record_schema(device)->kind);
-    if (need_device(vm, device, err) != 0 ||
-        may_plug(vm, "detach", device, err) != 0)
+    if (need_device(vm, device, err) != 0 || may_plug(vm, "detach", device, err) != 0)
         return NULL;
     mvm__job *job = mvm__job_new(vm, device, waiter, what);
     job->finish = unplug_finish;
@@ -194,8 +193,7 @@ static int check_balloon(mvm_vm *vm, int64_t bytes, mvm_err *err)
         return 0;
     mvm__vm_fail(vm, err, MVM_ECONFIG, "a balloon can't leave it %s",
                  mvm_format_size(bytes, shown, sizeof(shown)));
-    mvm_err_hint(err, "%s to %s",
-                 mvm_format_size(MVM_MIN(BALLOON_LEAST, memory), low, sizeof(low)),
+    mvm_err_hint(err, "%s to %s", mvm_format_size(MVM_MIN(BALLOON_LEAST, memory), low, sizeof(low)),
                  mvm_format_size(memory, high, sizeof(high)));
     return MVM_ECONFIG;
 }

@@ -16,7 +16,8 @@ static const mvm_field vm_fields[] = {
     {"name", MVM_T_NAME,
      .doc = "Name of the machine, unique in its lab; left out: `vm1`, `vm2`, ..."},
     {"guest", MVM_T_CHOICE, .choices = "linux macos efi", .fallback = "linux",
-     .doc = "What runs in it: a Linux kernel, macOS, or, with `efi`, what EFI firmware finds on its first "
+     .doc = "What runs in it: a Linux kernel, macOS, or, with `efi`, what EFI firmware finds on "
+            "its first "
             "disk."},
     {"arch", MVM_T_CHOICE, .choices = "x86_64 aarch64",
      .doc = "Processor architecture; left out: the host's."},
@@ -86,9 +87,10 @@ static const mvm_field net_fields[] = {
     {"id", MVM_T_NAME, .doc = "Its name in events and figures; left out: `net1`, `net2`, ..."},
     {"mac", MVM_T_MAC, .doc = "Ethernet address; left out: one made from the machine's name."},
     {"forward", MVM_T_FORWARD,
-     .doc = "Host addresses that lead into the guest: `[\"127.0.0.1:8080\"] = 80`, "
-            "`[\"udp:127.0.0.1:5353\"] = 53`. Port 0: one that is free, told by `vm:forwards()`; then "
-            "several guest ports are a list: `[\"127.0.0.1:0\"] = { 80, 443 }`."},
+     .doc =
+         "Host addresses that lead into the guest: `[\"127.0.0.1:8080\"] = 80`, "
+         "`[\"udp:127.0.0.1:5353\"] = 53`. Port 0: one that is free, told by `vm:forwards()`; then "
+         "several guest ports are a list: `[\"127.0.0.1:0\"] = { 80, 443 }`."},
     {"interface", MVM_T_NAME,
      .doc = "With `bridged`: the host's bridge or network interface. Required there."},
     {0},
@@ -143,7 +145,9 @@ static const mvm_field sound_fields[] = {
     {"output", MVM_T_BOOL, .fallback = "true", .doc = "The guest can play."},
     {"input", MVM_T_BOOL, .fallback = "false", .doc = "The guest can record."},
     {"file", MVM_T_PATH,
-     .doc = "WAV file that what the guest plays is written to; left out: the host's audio."},
+     .doc = "WAV file that what the guest plays is written to, whole when the machine has stopped; "
+            "left "
+            "out: the host's audio."},
     {0},
 };
 
@@ -151,7 +155,8 @@ static const mvm_field display_fields[] = {
     {"width", MVM_T_INT, 64, 16384, .fallback = "1280", .doc = "Pixels."},
     {"height", MVM_T_INT, 64, 16384, .fallback = "800", .doc = "Pixels."},
     {"vnc", MVM_T_PATH, .doc = "Private unix socket on which the display is served by VNC."},
-    {"window", MVM_T_BOOL, .fallback = "false", .doc = "Show it in a window of the desktop."},
+    {"window", MVM_T_BOOL, .fallback = "false",
+     .doc = "Show it in a window of the desktop, whose size the guest follows then."},
     {0},
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The machine as an object: making and freeing, its configuration, its timeline, and the routing of the back end's bytes to the agent
- * session and the console.
+ * The machine as an object: making and freeing, its configuration, its timeline, and the routing of
+ * the back end's bytes to the agent session and the console.
  */
 #include <stdarg.h>
 #include <stdio.h>

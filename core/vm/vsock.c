@@ -4,7 +4,7 @@
  * machines of the lab by their CID, and to other programs over unix sockets. The device itself is
  * core/device/vsock.h. Loop thread only.
  */
-#include "vm/vsock.h"
+#include "vm/vsock_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,34 +12,12 @@
 #include <string.h>
 
 #include "base/base.h"
-#include "device/vsock.h"
 #include "io/splice.h"
 #include "mvm/log.h"
-#include "mvm/sock.h"
-#include "vm/vm_struct.h"
 
 #define ROUTE_SECONDS 10 /* for another machine to answer */
 #define FACE_SECONDS  10 /* for a program to say where it wants to go */
 #define FACE_LINE     32u
-
-struct mvm_vsock_listener {
-    mvm__link link; /* in vs->listeners; unlinked once the machine is gone */
-    uint32_t port;
-    mvm_vsock_accept_fn fn;
-    void *ud;
-};
-
-struct mvm__vm_vsock {
-    mvm_vm *vm;
-    mvm_record *record; /* of the device while it is there */
-    mvm__vsock *dev;    /* NULL: not there, or lost */
-    uint32_t cid;
-    mvm__list listeners;
-    mvm__list routes;  /* attempts to reach another machine or a program */
-    mvm__list splices; /* connections that are passed on */
-    mvm__list faces;   /* programs that have not said yet where they want to go */
-    mvm_listener *unix_face;
-};
 
 mvm__vm_vsock *mvm__vm_vsock_new(mvm_vm *vm)
 {
@@ -53,7 +31,7 @@ mvm__vm_vsock *mvm__vm_vsock_new(mvm_vm *vm)
     return vs;
 }
 
-static void emit(mvm__vm_vsock *vs, uint32_t port, const char *what)
+void mvm__vsock_emit(mvm__vm_vsock *vs, uint32_t port, const char *what)
 {
     char name[32];
     mvm_event event = {.name = "channel", .nargs = 2};
@@ -135,7 +113,7 @@ static void route_to(mvm__vm_vsock *vs, mvm_stream *near, bool vsock_near, mvm__
 
 /* ---- what the guest connects to --------------------------------------------------------- */
 
-static mvm_vsock_listener *find_listener(const mvm__vm_vsock *vs, uint32_t port)
+mvm_vsock_listener *mvm__vsock_listener_of(const mvm__vm_vsock *vs, uint32_t port)
 {
     mvm__list_each (l, &vs->listeners) {
         mvm_vsock_listener *listener = mvm__container_of(l, mvm_vsock_listener, link);
@@ -182,15 +160,15 @@ static void on_incoming(void *ud, mvm_stream *stream, uint32_t src_port, uint64_
             mvm_stream_unref(stream);
         return;
     }
-    mvm_vsock_listener *listener = find_listener(vs, port);
+    mvm_vsock_listener *listener = mvm__vsock_listener_of(vs, port);
     if (listener) {
         mvm__vsock_accept(stream);
-        emit(vs, port, "open");
+        mvm__vsock_emit(vs, port, "open");
         listener->fn(listener->ud, stream, src_port);
     } else if (to_program(vs, stream, port)) {
-        emit(vs, port, "open");
+        mvm__vsock_emit(vs, port, "open");
     } else {
-        emit(vs, port, "refused");
+        mvm__vsock_emit(vs, port, "refused");
         mvm_stream_unref(stream);
     }
 }
@@ -375,6 +353,7 @@ void mvm__vm_vsock_close(mvm_vm *vm, mvm_record *device)
     vs->unix_face = NULL;
     drop_all(vs);
     device_lost(vs);
+    mvm__vsock_kernel_close(vs);
     mvm_record_unref(vs->record);
     vs->record = NULL;
     vs->cid = 0;
@@ -418,12 +397,13 @@ mvm_wait *mvm_vsock_connect(mvm_vm *vm, uint32_t port, const mvm_waiter *waiter,
         mvm_err_hint(err, "devices = { macvm.vsock {} }");
         return NULL;
     }
-    if (!vs->dev) {
+    if (!vs->dev && !vs->kernel) {
         mvm__vm_fail(vm, err, MVM_EBACKEND, "can't connect: its vsock device was lost");
         return NULL;
     }
     mvm_wait *wait =
-        mvm__vsock_connect(vs->dev, port, MVM__VSOCK_HOST_CID, 0, waiter, stream, err);
+        vs->kernel ? mvm__vsock_kernel_connect(vs, port, waiter, stream, err)
+                   : mvm__vsock_connect(vs->dev, port, MVM__VSOCK_HOST_CID, 0, waiter, stream, err);
     if (!wait)
         mvm_err_vm(err, vm->name);
     return wait;
@@ -438,12 +418,17 @@ mvm_vsock_listener *mvm_vsock_listen(mvm_vm *vm, uint32_t port, mvm_vsock_accept
         mvm__vm_fail(vm, err, MVM_EUNSUPPORTED, "can't listen: %s", reason);
         return NULL;
     }
-    if (find_listener(vm->vsock, port)) {
+    if (mvm__vsock_listener_of(vm->vsock, port)) {
         mvm__vm_fail(vm, err, MVM_ECONFIG, "its port %" PRIu32 " is listened to already", port);
         return NULL;
     }
     mvm_vsock_listener *listener = mvm__alloc(sizeof(*listener));
-    *listener = (mvm_vsock_listener){.port = port, .fn = fn, .ud = ud};
+    *listener = (mvm_vsock_listener){.vs = vm->vsock, .port = port, .fn = fn, .ud = ud};
+    if (vm->vsock->kernel && mvm__vsock_kernel_listen(listener, err) != 0) {
+        mvm_err_vm(err, vm->name);
+        mvm__free(listener);
+        return NULL;
+    }
     mvm__list_append(&vm->vsock->listeners, &listener->link);
     return listener;
 }
@@ -452,6 +437,7 @@ void mvm_vsock_listener_close(mvm_vsock_listener *listener)
 {
     if (!listener)
         return;
+    mvm__vsock_kernel_unlisten(listener);
     mvm__list_remove(&listener->link);
     mvm__free(listener);
 }
@@ -463,6 +449,9 @@ uint32_t mvm_vsock_cid(const mvm_vm *vm)
 
 void mvm__vm_vsock_stats(mvm_vm *vm)
 {
+    if (vm->vsock->kernel) /* the kernel counts nothing */
+        mvm__vm_stat_add(vm, &(mvm_value){.type = MVM_T_INT, .as.integer = vm->vsock->cid},
+                         "vsock.cid");
     if (!vm->vsock->dev)
         return;
     mvm__vsock_stats s = mvm__vsock_get_stats(vm->vsock->dev);
@@ -470,12 +459,10 @@ void mvm__vm_vsock_stats(mvm_vm *vm)
         const char *name;
         uint64_t n;
     } figures[] = {
-        {"cid", vm->vsock->cid},         {"connections", s.connections},
-        {"opened", s.opened},            {"refused", s.refused},
-        {"to_guest_bytes", s.to_guest}, {"from_guest_bytes", s.from_guest},
+        {"cid", vm->vsock->cid}, {"connections", s.connections}, {"opened", s.opened},
+        {"refused", s.refused},  {"to_guest_bytes", s.to_guest}, {"from_guest_bytes", s.from_guest},
     };
     for (size_t i = 0; i < MVM_COUNT(figures); i++)
-        mvm__vm_stat_add(
-            vm, &(mvm_value){.type = MVM_T_INT, .as.integer = (int64_t)figures[i].n}, "vsock.%s",
-            figures[i].name);
+        mvm__vm_stat_add(vm, &(mvm_value){.type = MVM_T_INT, .as.integer = (int64_t)figures[i].n},
+                         "vsock.%s", figures[i].name);
 }

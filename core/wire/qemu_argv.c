@@ -126,12 +126,13 @@ static void add_socket(words *a, const char *id, int fd)
 
 /* Where devices are plugged in while the machine runs. ACPI hot-plug has 31 slots for the price of
  * one bridge; the device behind it that is there from the start makes the kernel give the bridge a
- * window of memory, which the small firmware does not. Without ACPI each slot is a PCI Express root
+ * window of memory, which the small firmware does not. The bridge's own way, SHPC, would only make
+ * the kernel complain that the slots are taken. Without ACPI each slot is a PCI Express root
  * port. */
 static void add_slots(words *a, unsigned slots)
 {
     if (slots == 0) {
-        add_pair(a, "-device", "pci-bridge,id=hot,chassis_nr=1");
+        add_pair(a, "-device", "pci-bridge,id=hot,chassis_nr=1,shpc=off");
         add_pair(a, "-device", "pvpanic-pci,bus=hot");
         return;
     }

@@ -80,7 +80,7 @@ static void has(const mvm_qemu_spec *spec, const char *line, bool expected)
     "-device virtio-serial-pci,id=ports,max_ports=8,disable-legacy=on\n"                           \
     "-device virtserialport,id=agentport,bus=ports.0,nr=1,chardev=agent,"                          \
     "name=org.macvm.agent.0\n"                                                                     \
-    "-device pci-bridge,id=hot,chassis_nr=1\n"                                                     \
+    "-device pci-bridge,id=hot,chassis_nr=1,shpc=off\n"                                            \
     "-device pvpanic-pci,bus=hot"
 
 static void test_kernel_on_tcg(void **state)
@@ -185,13 +185,25 @@ static void test_rom(void **state)
     has(&spec, "-bios /share/qboot.rom", true);
 }
 
+static void test_display(void **state)
+{
+    mvm_qemu_spec spec = base_spec();
+
+    (void)state;
+    has(&spec, "-display none", true);
+    has(&spec, "-vnc none", false);
+    spec.window = spec.vnc = true;
+    has(&spec, "-display gtk,window-close=off", true);
+    has(&spec, "-vnc none", true); /* QMP says where */
+}
+
 static void test_slots(void **state)
 {
     mvm_qemu_spec spec = base_spec();
 
     (void)state;
     spec.slots = 2;
-    has(&spec, "-device pci-bridge,id=hot,chassis_nr=1", false);
+    has(&spec, "-device pci-bridge,id=hot,chassis_nr=1,shpc=off", false);
     has(&spec, "-device pcie-root-port,id=hot0,chassis=1", true);
     has(&spec, "-device pcie-root-port,id=hot1,chassis=2", true);
     has(&spec, "-device pcie-root-port,id=hot2,chassis=3", false);
@@ -309,6 +321,7 @@ int main(void)
         cmocka_unit_test(test_commas),
         cmocka_unit_test(test_kernel_without_initrd),
         cmocka_unit_test(test_rom),
+        cmocka_unit_test(test_display),
         cmocka_unit_test(test_slots),
         cmocka_unit_test(test_architectures_of_kernels),
         cmocka_unit_test(test_mac),

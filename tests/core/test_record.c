@@ -98,7 +98,7 @@ static void test_refusals_say_where_what_and_what_would_be_right(void **state)
     (void)state;
     refused("vm", "memroy", text("1G"), "unknown field", "did you mean `memory`?");
     refused("vm", "frobnicate", text("1G"), "unknown field", "it has: name guest");
-    refused("entropy", "rate", integer(1), "unknown field", "it has none");
+    refused("keyboard", "rate", integer(1), "unknown field", "it has none");
     refused("vm", "memory", text("512Q"), "\"512Q\" is not a size", "\"512M\"");
     refused("vm", "memory", text("1K"), "too small", "32M to 16T");
     refused("vm", "memory", (mvm_value){.type = MVM_T_BOOL}, "a boolean is not a size", "\"2G\"");

@@ -108,7 +108,7 @@ end)
 t.case("timeouts, and what a running machine refuses", function()
     local vm = ready()
     refuses("timeout", "0.01 s", function() vm:wait("paused", { timeout = 0.01 }) end)
-    refuses("unsupported", nil, function() vm:attach(macvm.entropy {}) end)
+    refuses("unsupported", "attach a display", function() vm:attach(macvm.display {}) end)
     refuses("state", "running", function() vm:start() end)
 end)
 
@@ -290,14 +290,11 @@ end)
 
 t.case("what this version does not have is an unsupported error, not a call of nil", function()
     local vm = macvm.vm { backend = "sim" }
-    for _, verb in ipairs { "connect", "listen", "screenshot", "type", "key", "click", "balloon", "snapshot",
-                            "restore", "snapshots", "fork" } do
+    for _, verb in ipairs { "snapshot", "restore", "snapshots", "fork" } do
         refuses("unsupported", "this version of macvm has no", function() vm[verb](vm) end)
     end
-    for _, kind in ipairs { "share", "vsock", "balloon", "sound", "display", "keyboard", "pointer", "clipboard" } do
-        refuses("unsupported", "no " .. kind .. " device", function() macvm[kind] {} end)
-        t.eq((vm:can(kind)), false)
-    end
+    refuses("unsupported", "no rosetta device", function() macvm.rosetta {} end)
+    t.eq((vm:can "rosetta"), false)
     t.eq(vm.forks, nil)
 end)
 

@@ -101,7 +101,7 @@ t.case("a refused assignment changes nothing; some can't be made", function()
     t.raises("config", "vm:attach", function() vm.devices = {} end)
     vm:start()
     t.raises("state", nil, function() vm.memory = "128M" end)
-    t.raises("unsupported", nil, vm.attach, vm, core.device("net", {}))
+    t.raises("unsupported", nil, vm.attach, vm, core.device("display", {}))
 end)
 
 t.case("one machine is one object, with a line of its own", function()

@@ -89,8 +89,10 @@ static const struct {
     const char *name;
     void (*handle)(mvm__run *run, const mvm_qmp_value *data);
 } g_events[] = {
-    {"SHUTDOWN", on_shutdown},         {"RESET", on_reset},
-    {"GUEST_PANICKED", on_panicked},   {"VSERPORT_CHANGE", on_port},
+    {"SHUTDOWN", on_shutdown},
+    {"RESET", on_reset},
+    {"GUEST_PANICKED", on_panicked},
+    {"VSERPORT_CHANGE", on_port},
 };
 
 static void on_event(void *ud, const char *name, const mvm_qmp_value *data)

@@ -12,18 +12,9 @@
 #include "io/sock.h"
 
 static const mvm__dev_ops *const g_kinds[] = {
-    &mvm__dev_disk,
-    &mvm__dev_net,
-    &mvm__dev_entropy,
-    &mvm__dev_balloon,
-    &mvm__dev_share,
-    &mvm__dev_vsock,
-    &mvm__dev_console,
-    &mvm__dev_clipboard,
-    &mvm__dev_display,
-    &mvm__dev_keyboard,
-    &mvm__dev_pointer,
-    &mvm__dev_sound,
+    &mvm__dev_disk,    &mvm__dev_net,      &mvm__dev_entropy, &mvm__dev_balloon,
+    &mvm__dev_share,   &mvm__dev_vsock,    &mvm__dev_console, &mvm__dev_clipboard,
+    &mvm__dev_display, &mvm__dev_keyboard, &mvm__dev_pointer, &mvm__dev_sound,
 };
 
 const mvm__dev_ops *mvm__dev_ops_at(size_t i)

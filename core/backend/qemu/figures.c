@@ -137,7 +137,7 @@ int mvm__figures_collect(mvm_vm *vm, mvm_err *err)
     mvm__run *run = mvm__run_of(vm);
 
     if (run->stats_asked)
-        return 0; /* one answer is for all who asked */
+        return 0;         /* one answer is for all who asked */
     mvm__balloon_ask(vm); /* QEMU answers in order: before what follows */
     int rc =
         mvm__qmp_call(run->qmp, STATS_SECONDS, on_blockstats, run, err, "query-blockstats", NULL);

@@ -180,8 +180,8 @@ static void remove_next(mvm__dev *dev)
         const char *argument;
         const mvm_qemu_part *part = &dev->parts.items[--dev->step];
         const char *command = mvm_qemu_part_undo(part, &argument);
-        if (command && mvm__qmp_call(dev->run->qmp, STEP_SECONDS, on_removed, dev, &err, command, "{s:s}",
-                          argument, part->id) == 0)
+        if (command && mvm__qmp_call(dev->run->qmp, STEP_SECONDS, on_removed, dev, &err, command,
+                                     "{s:s}", argument, part->id) == 0)
             return;
     }
     if (dev->job)

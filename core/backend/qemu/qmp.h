@@ -31,8 +31,8 @@ mvm__qmp *mvm__qmp_open(mvm_loop *loop, int fd, double seconds, const mvm__qmp_o
  * MVM_EBACKEND when it is dead. */
 int mvm__qmp_call(mvm__qmp *qmp, double seconds, mvm__qmp_reply_fn fn, void *ud, mvm_err *err,
                   const char *command, const char *pack, ...);
-/* `getfd`: QEMU gets a copy of the descriptor, under that name. MVM_EBACKEND also when the socket is
- * full. */
+/* `getfd`: QEMU gets a copy of the descriptor, under that name. MVM_EBACKEND also when the socket
+ * is full. */
 int mvm__qmp_give_fd(mvm__qmp *qmp, double seconds, mvm__qmp_reply_fn fn, void *ud, mvm_err *err,
                      int fd, const char *name);
 /* Handles what has arrived already. */

@@ -147,6 +147,8 @@ void mvm__vm_stat_add(mvm_vm *vm, const mvm_value *value, const char *name_fmt, 
  * vhost-user front end (also on failure). -1: the back end has a device of its own, whose
  * connections it hands in. Ended by close, or with the run. */
 int mvm__vm_vsock_open(mvm_vm *vm, mvm_record *device, int listen_fd, mvm_err *err);
+/* The same for one that the host's kernel serves under this CID. */
+int mvm__vm_vsock_open_kernel(mvm_vm *vm, mvm_record *device, uint32_t cid, mvm_err *err);
 void mvm__vm_vsock_close(mvm_vm *vm, mvm_record *device);
 /* The name of a device in figures, events and messages: its `id` or `tag`, else its kind with its
  * place among those ("disk1", "net2"). out of at least 48 bytes; returned. */

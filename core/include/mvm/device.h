@@ -27,10 +27,11 @@ mvm_wait *mvm_vm_unplug(mvm_vm *vm, mvm_record *device, const mvm_waiter *waiter
 /* The machine that is up and has this device. NULL with MVM_ESTATE: none has, or several do. */
 mvm_vm *mvm_device_vm(mvm_lab *lab, const mvm_record *device, mvm_err *err);
 
-/* Leaves the guest `bytes` of its memory, in whole pages, and waits until it has followed ("balloon"
- * events, figure "balloon.actual"); of a paused one, until the hypervisor knows. After the deadline
- * the target stands, and the guest may still follow. A later target ends an earlier wait with
- * MVM_ESTATE. MVM_ECONFIG beyond the limits, which the hint says, and without a balloon. */
+/* Leaves the guest `bytes` of its memory, in whole pages, and waits until it has followed
+ * ("balloon" events, figure "balloon.actual"); of a paused one, until the hypervisor knows. After
+ * the deadline the target stands, and the guest may still follow. A later target ends an earlier
+ * wait with MVM_ESTATE. MVM_ECONFIG beyond the limits, which the hint says, and without a balloon.
+ */
 mvm_wait *mvm_vm_balloon(mvm_vm *vm, int64_t bytes, const mvm_waiter *waiter, mvm_err *err);
 
 /* Grows a disk of a machine that is up; the guest sees it at once. MVM_ECONFIG for a size that is

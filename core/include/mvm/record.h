@@ -78,8 +78,8 @@ const mvm_schema *mvm_record_schema(const mvm_record *record);
  * MVM_ESTATE when the record is frozen (its machine runs). */
 int mvm_record_set(mvm_record *record, const char *field, const mvm_value *value, mvm_err *err);
 
-/* Sets one entry of a MAP or FORWARD field. A forward whose host port is 0 stands beside those of the
- * same key that lead to other guest ports. */
+/* Sets one entry of a MAP or FORWARD field. A forward whose host port is 0 stands beside those of
+ * the same key that lead to other guest ports. */
 int mvm_record_set_entry(mvm_record *record, const char *field, const char *key,
                          const mvm_value *value, mvm_err *err);
 
