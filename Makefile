@@ -187,11 +187,16 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/core/%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -o $@ $^ $(MOCKA_LIBS) $(PKG_LIBS) -lpthread -lm
 
-# What tests run inside guests: static, and never sanitised.
+# What tests run inside guests: static, and never sanitised. GUEST_WITH: files of the core that one
+# of them is made with, and what those need.
 $(BUILD)/guest/%: tests/guest/%.c $(BUILD)/.flags
 	@$(say) CC "$< (guest)"
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(STANDARD) $(WARNINGS) -O2 -static -s -o $@ $< -lm
+	$(Q)$(CC) $(STANDARD) $(WARNINGS) -O2 -static -s -o $@ $< $(GUEST_WITH) -lm
+
+VSOCK_WITH := $(wildcard core/base/*.c) $(patsubst %,core/io/%.c,loop sock stream vsock_sock wait)
+$(BUILD)/guest/vsock_kernel: $(VSOCK_WITH) $(wildcard core/io/*.h)
+$(BUILD)/guest/vsock_kernel: GUEST_WITH := $(CORE_INC) $(VSOCK_WITH) -l:libuv_a.a -lpthread -Wl,--no-warnings
 
 $(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(TEST_LIBS)
 	@$(say) LINK $@

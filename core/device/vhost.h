@@ -60,6 +60,7 @@ typedef struct mvm__vhost_ring {
 typedef struct mvm__vhost {
     uint64_t offered, features; /* by us; by both */
     bool ack_protocol;
+    bool passive; /* another serves the rings: they are followed, and nothing is written to them */
     const uint8_t *config;
     uint32_t config_len;
     mvm__vhost_memory memory;

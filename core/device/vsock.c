@@ -199,6 +199,7 @@ mvm__vsock *mvm__vsock_new(mvm_loop *loop, int listen_fd, uint64_t guest_cid, co
     v->guest_cid = guest_cid;
     v->listener = listen_fd;
     v->sock = -1;
+    v->inbox.who = "QEMU";
     v->wake_at = -1;
     v->core = mvm__vsc_new(guest_cid);
     snprintf(v->name, sizeof(v->name), "%s", name);

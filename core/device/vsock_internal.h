@@ -9,17 +9,10 @@
 
 #include <pthread.h>
 
+#include "device/vhost_inbox.h"
 #include "device/vsock.h"
 #include "device/vsock_core.h"
 #include "io/stream.h"
-
-/* A request of the front end as it comes in, with its files. */
-typedef struct mvm__vsock_inbox {
-    uint8_t bytes[MVM__VHU_HEADER + MVM__VHU_PAYLOAD_MAX];
-    size_t have;
-    int fds[MVM__VHU_REGIONS];
-    unsigned nfds;
-} mvm__vsock_inbox;
 
 struct mvm__vsock {
     mvm_loop *loop;
@@ -33,7 +26,7 @@ struct mvm__vsock {
 
     pthread_t thread;
     int listener, sock, wake;
-    mvm__vsock_inbox inbox;
+    mvm__vhost_inbox inbox;
 
     pthread_mutex_t lock;
     /* all below: locked */

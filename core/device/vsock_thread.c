@@ -29,53 +29,6 @@ static void drain(int fd)
 
 /* ---- the front end's requests ----------------------------------------------------------- */
 
-static int keep_fds(mvm__vsock_inbox *in, struct msghdr *msg, mvm_err *err)
-{
-    bool many = msg->msg_flags & MSG_CTRUNC;
-
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t at = CMSG_LEN(0); at + sizeof(int) <= c->cmsg_len; at += sizeof(int)) {
-            int fd;
-            memcpy(&fd, (char *)c + at, sizeof(fd));
-            if (in->nfds < MVM_COUNT(in->fds)) {
-                in->fds[in->nfds++] = fd;
-            } else {
-                close(fd);
-                many = true;
-            }
-        }
-    }
-    return many ? mvm_fail(err, MVM_EBACKEND, "QEMU sent too many file descriptors") : 0;
-}
-
-/* 1: `want` bytes are there. 0: not yet. */
-static int fill(mvm__vsock *v, size_t want, mvm_err *err)
-{
-    mvm__vsock_inbox *in = &v->inbox;
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(MVM__VHU_REGIONS * sizeof(int))];
-    } control;
-    struct iovec piece = {in->bytes + in->have, want - in->have};
-    struct msghdr msg = {.msg_iov = &piece,
-                         .msg_iovlen = 1,
-                         .msg_control = &control,
-                         .msg_controllen = sizeof(control)};
-
-    if (in->have == want)
-        return 1;
-    ssize_t n = recvmsg(v->sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return 0;
-    if (n <= 0)
-        return gone_error(err);
-    in->have += (size_t)n;
-    int rc = keep_fds(in, &msg, err);
-    return rc ? rc : in->have == want;
-}
-
 static int answer(const mvm__vsock *v, const uint8_t *reply, size_t len, mvm_err *err)
 {
     if (len > 0 && send(v->sock, reply, len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)len)
@@ -85,24 +38,24 @@ static int answer(const mvm__vsock *v, const uint8_t *reply, size_t len, mvm_err
 
 static int read_request(mvm__vsock *v, mvm_err *err)
 {
-    mvm__vsock_inbox *in = &v->inbox;
+    mvm__vhost_inbox *in = &v->inbox;
     mvm__vhu_header header;
     uint8_t reply[MVM__VHU_REPLY_MAX];
     size_t reply_len;
-    int rc = in->have < MVM__VHU_HEADER ? fill(v, MVM__VHU_HEADER, err) : 1;
+    int rc = mvm__vhost_inbox_read(in, v->sock, err);
 
-    if (rc <= 0)
-        return rc;
+    if (rc < 0)
+        return in->gone ? gone_error(err) : rc;
+    if (rc == 0)
+        return 0;
     const char *fault = mvm__vhu_parse_header(in->bytes, &header);
     if (fault)
         return mvm_fail(err, MVM_EBACKEND, "QEMU sent %s", fault);
-    rc = fill(v, MVM__VHU_HEADER + header.len, err);
-    if (rc <= 0)
-        return rc;
     unsigned nfds = in->nfds;
-    in->have = in->nfds = 0;
+    in->nfds = 0; /* they are taken */
     rc = mvm__vhost_request(&v->core->vhost, &header, in->bytes + MVM__VHU_HEADER, in->fds, nfds,
                             reply, &reply_len, err);
+    mvm__vhost_inbox_next(in);
     if (rc)
         return rc;
     mvm__vsc_settle(v->core);
@@ -157,8 +110,7 @@ static int work(mvm__vsock *v, const struct pollfd *fds, bool *more, mvm_err *er
 
 static void close_all(mvm__vsock *v)
 {
-    for (unsigned i = 0; i < v->inbox.nfds; i++)
-        close(v->inbox.fds[i]);
+    mvm__vhost_inbox_next(&v->inbox);
     if (v->sock >= 0)
         close(mvm__steal_fd(v->sock));
     if (v->listener >= 0)

@@ -58,7 +58,7 @@ static void set_avail_event(mvm__vring *ring, uint16_t value)
 
 /* ---- taking buffers ------------------------------------------------------------------- */
 
-const char *mvm__vring_begin(mvm__vring *ring, uint16_t base)
+const char *mvm__vring_join(mvm__vring *ring, uint16_t base)
 {
     if (ring->num == 0 || ring->num > MVM__VRING_SIZE_MAX || (ring->num & (ring->num - 1)))
         return "a ring whose size is not a power of two up to 1024";
@@ -67,8 +67,16 @@ const char *mvm__vring_begin(mvm__vring *ring, uint16_t base)
     ring->last_avail = base;
     ring->next_used = load(ring->used, 2);
     ring->published = ring->notified = ring->next_used;
-    mvm__vring_want_kicks(ring, true);
     return NULL;
+}
+
+const char *mvm__vring_begin(mvm__vring *ring, uint16_t base)
+{
+    const char *fault = mvm__vring_join(ring, base);
+
+    if (!fault)
+        mvm__vring_want_kicks(ring, true);
+    return fault;
 }
 
 static const char *add_piece(const mvm__vring *ring, mvm__vring_chain *chain, const desc *d)
@@ -149,24 +157,28 @@ static const char *walk(const mvm__vring *ring, mvm__vring_chain *chain)
     return "a chain of descriptors that is a loop";
 }
 
+const char *mvm__vring_chain_at(const mvm__vring *ring, uint16_t head, mvm__vring_chain *chain)
+{
+    chain->head = head;
+    chain->nread = chain->nwrite = 0;
+    chain->read_len = chain->write_len = 0;
+    if (head >= ring->num)
+        return "a chain that begins beyond the end of the ring";
+    return walk(ring, chain);
+}
+
 int mvm__vring_next(mvm__vring *ring, mvm__vring_chain *chain, const char **fault)
 {
     uint16_t ahead = (uint16_t)(avail_idx(ring) - ring->last_avail);
 
     if (ahead == 0)
         return 0;
-    *fault = NULL;
-    chain->nread = chain->nwrite = 0;
-    chain->read_len = chain->write_len = 0;
     if (ahead > ring->num) {
         *fault = "an index that is more than the ring ahead";
         return -1;
     }
-    chain->head = load(ring->avail, 4 + 2u * (ring->last_avail & (ring->num - 1u)));
-    if (chain->head >= ring->num)
-        *fault = "a chain that begins beyond the end of the ring";
-    else
-        *fault = walk(ring, chain);
+    uint16_t head = load(ring->avail, 4 + 2u * (ring->last_avail & (ring->num - 1u)));
+    *fault = mvm__vring_chain_at(ring, head, chain);
     if (*fault)
         return -1;
     ring->last_avail++;

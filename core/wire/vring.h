@@ -62,8 +62,13 @@ static inline uint64_t mvm__vring_used_size(uint32_t num)
 /* Takes up a ring whose num, parts, features and translation are filled in, going on at `base`;
  * what was given back before is known from the ring itself. NULL, or what is wrong with it. */
 const char *mvm__vring_begin(mvm__vring *ring, uint16_t base);
+/* The same for who only looks on while another serves it: nothing is written. */
+const char *mvm__vring_join(mvm__vring *ring, uint16_t base);
 /* 1: *chain is the driver's next buffer. 0: there is none. -1: the driver lies, *fault says how. */
 int mvm__vring_next(mvm__vring *ring, mvm__vring_chain *chain, const char **fault);
+/* The buffer that begins at `head`, for who knows that the driver has posted it. NULL, or how the
+ * driver lies. */
+const char *mvm__vring_chain_at(const mvm__vring *ring, uint16_t head, mvm__vring_chain *chain);
 /* Gives a buffer back, `written` bytes of it filled; the driver sees it after publish. */
 void mvm__vring_give(mvm__vring *ring, uint16_t head, uint32_t written);
 /* true: something was given back and the driver wants to be told. */

@@ -214,6 +214,7 @@ static pid_t holder(const char *path, int byte)
     if (pid == 0) {
         struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
         int fd = open(path, O_RDWR);
+        alarm(20); /* also when the test fails */
         if (fcntl(fd, F_OFD_SETLK, &lock) != 0 || write(ready[1], "", 1) != 1)
             _exit(1);
         pause();
@@ -251,7 +252,7 @@ static void test_who_uses_it(void **state)
     assert_int_equal(0, mvm__image_free(p->path, true, &err));
     for (size_t i = 0; i < MVM_COUNT(cases); i++) {
         pid_t pid = holder(p->path, cases[i].byte);
-        snprintf(expected, sizeof(expected), "in use by process %ld (test_image)", (long)pid);
+        snprintf(expected, sizeof(expected), "in use by process %ld (", (long)pid);
         for (int write = 0; write < 2; write++) {
             bool is_free = write ? cases[i].writer_free : cases[i].reader_free;
             assert_int_equal(is_free ? 0 : MVM_ECONFIG, mvm__image_free(p->path, write, &err));

@@ -316,16 +316,11 @@ static void test_kernel_command_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kernel_on_tcg),
-        cmocka_unit_test(test_devices_on_kvm_without_sandbox),
-        cmocka_unit_test(test_commas),
-        cmocka_unit_test(test_kernel_without_initrd),
-        cmocka_unit_test(test_rom),
-        cmocka_unit_test(test_display),
-        cmocka_unit_test(test_slots),
-        cmocka_unit_test(test_architectures_of_kernels),
-        cmocka_unit_test(test_mac),
-        cmocka_unit_test(test_kernel_command_line),
+        cmocka_unit_test(test_kernel_on_tcg), cmocka_unit_test(test_devices_on_kvm_without_sandbox),
+        cmocka_unit_test(test_commas),        cmocka_unit_test(test_kernel_without_initrd),
+        cmocka_unit_test(test_rom),           cmocka_unit_test(test_display),
+        cmocka_unit_test(test_slots),         cmocka_unit_test(test_architectures_of_kernels),
+        cmocka_unit_test(test_mac),           cmocka_unit_test(test_kernel_command_line),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -389,7 +389,7 @@ static const struct {
 } g_faults[] = {
     {wrong_version, "QEMU sent a request of another version of the protocol"},
     {wrong_reply, "QEMU sent a reply instead of a request"},
-    {too_long, "QEMU sent a request with a payload that is too long"},
+    {too_long, "QEMU sent a message that is too long"},
     {wrong_length, "QEMU sent a request of the wrong length (SET_VRING_NUM, number 8)"},
     {unknown, "QEMU sent a request that this device does not know (request, number 77)"},
     {third_ring, "QEMU sent SET_VRING_NUM for a ring that there is not"},

@@ -177,6 +177,34 @@ return {
         end,
     },
     {
+        name = "a machine that does not answer is not waited for longer than was asked",
+        run = function(ctx)
+            local _ <close> = serve(ctx, ctx.machine, "echo", "1007")
+            ctx.machine:pause()
+            local err = ctx.within(5, ctx.raises, "timeout", ctx.machine.connect, ctx.machine, 1007, { timeout = 0.3 })
+            ctx.match(err.message, "1007")
+            ctx.machine:resume()
+            local channel <close> = ctx.machine:connect(1007)
+            channel:write "x\n"
+            ctx.eq(channel:read "l", "x")
+        end,
+    },
+    {
+        name = "sockets of a kernel, as `kernel = true` uses the host's: all of theirs over the guest's loop-back",
+        run = function(ctx)
+            local vm = ctx.machine
+            vm:push(ctx.guest_program "vsock_kernel", "/tmp/kernel")
+            vm:must "modprobe vsock_loopback"
+            local checked = vm:exec({ "/tmp/kernel" }, { timeout = 50 })
+            ctx.match(checked.stdout, "\nall well\n$")
+            ctx.eq(checked.status, 0)
+            local listener <close> = vm:listen(2020, function(channel) channel:write("heard " .. channel:read "a") end)
+            ctx.eq(vm:must { "/tmp/kernel", "dial", "2", "2020", "10" }, "heard hello\n")
+            ctx.match(vm:must { "/tmp/kernel", "dial", "2", "2021", "10" }, "nobody listens on .* 2021")
+            ctx.match(vm:must { "/tmp/kernel", "dial", "78", "2020", "10" }, "nobody listens on")
+        end,
+    },
+    {
         name = "a reboot resets the connections, and the device goes on",
         run = function(ctx)
             local vm <close> = ctx.boot { devices = { macvm.vsock {} } }

@@ -48,6 +48,7 @@ void mvm__dev_free(mvm__dev *dev)
     mvm_err err;
 
     mvm__list_remove(&dev->link);
+    mvm_timer_cancel(dev->again);
     if (dev->job) {
         mvm_fail(&err, MVM_ECANCELLED, "the machine went down first");
         mvm__job_done(dev->job, &err);

@@ -40,8 +40,10 @@ struct mvm__dev {
     bool hot;           /* plugged in while the machine ran */
     char bus[8];        /* of one that is plugged in: where */
     mvm_qemu_parts parts;
-    size_t step;    /* plugging: how many parts QEMU has; unplugging: how many are left */
-    mvm__job *job;  /* its plugging or unplugging */
+    size_t step;      /* plugging: how many parts QEMU has; unplugging: how many are left */
+    mvm__job *job;    /* its plugging or unplugging */
+    mvm_timer *again; /* its unplugging is asked for anew then */
+    unsigned tries;
     bool unplugged; /* the guest has let go of it */
     bool settling;  /* not usable yet */
     int fd;         /* plugging: what QEMU has to be given first, or -1 */

@@ -31,7 +31,8 @@ static bool by_kernel(const mvm_record *record)
 
 /* ---- the kernel's ------------------------------------------------------------------------- */
 
-/* Claims the CID that is asked for, or any that is free on this host. */
+/* Claims the CID that is asked for, or any that is free on this host. The descriptor, or an error.
+ */
 static int claim(const mvm_record *record, uint32_t *cid, mvm_err *err)
 {
     int64_t wanted = mvm_record_int(record, "cid");
@@ -45,9 +46,9 @@ static int claim(const mvm_record *record, uint32_t *cid, mvm_err *err)
         fd = mvm__vhost_vsock_claim(*cid);
     }
     if (fd == -EADDRINUSE)
-        return -mvm_fail(err, MVM_ECONFIG, "the CID %" PRIu32 " is in use on this host", *cid);
+        return mvm_fail(err, MVM_ECONFIG, "the CID %" PRIu32 " is in use on this host", *cid);
     if (fd < 0)
-        return -mvm_fail(err, MVM_EIO, "/dev/vhost-vsock: %s", strerror(-fd));
+        return mvm_fail(err, MVM_EIO, "/dev/vhost-vsock: %s", strerror(-fd));
     return fd;
 }
 
@@ -69,7 +70,7 @@ static int check(mvm_vm *vm, const mvm_record *record, const char *at, mvm_err *
     if (fd < 0) {
         mvm_err_field(err, "%s.cid", at);
         mvm_err_hint(err, "left out: one that is free");
-        return -fd;
+        return fd;
     }
     close(fd);
     return 0;
@@ -80,7 +81,7 @@ static int prepare_kernel(mvm__dev *dev, vsock *v, mvm_err *err)
     int fd = claim(dev->record, &v->cid, err);
 
     if (fd < 0)
-        return -fd;
+        return fd;
     mvm__dev_give_fd(dev, fd, v->fd_name);
     return mvm__vm_vsock_open_kernel(dev->run->vm, dev->record, v->cid, err);
 }

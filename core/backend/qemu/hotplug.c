@@ -13,6 +13,8 @@
 #include "mvm/log.h"
 
 #define STEP_SECONDS 30
+#define BUSY_SECONDS 0.2
+#define BUSY_TRIES   100
 
 static void done(mvm__dev *dev, const mvm_err *err)
 {
@@ -189,13 +191,37 @@ static void remove_next(mvm__dev *dev)
     mvm__dev_free(dev);
 }
 
+static void ask_again(void *ud);
+
 static void on_asked(void *ud, const mvm_qmp_value *value, const mvm_err *err)
 {
     mvm__dev *dev = ud;
 
     (void)value;
-    if (err && dev->job)
+    if (!err || !dev->job)
+        return;
+    /* A PCI Express slot whose guest is still about to switch it on; no event tells when it is. */
+    if (strstr(err->message, "guest is busy") && dev->tries++ < BUSY_TRIES)
+        dev->again =
+            mvm_timer_start(mvm_lab_loop(mvm_vm_lab(dev->run->vm)), BUSY_SECONDS, ask_again, dev);
+    else
         done(dev, err);
+}
+
+static int ask_unplug(mvm__dev *dev, mvm_err *err)
+{
+    return mvm__qmp_call(dev->run->qmp, STEP_SECONDS, on_asked, dev, err, "device_del", "{s:s}",
+                         "id", dev->id);
+}
+
+static void ask_again(void *ud)
+{
+    mvm__dev *dev = ud;
+    mvm_err err;
+
+    dev->again = NULL;
+    if (ask_unplug(dev, &err) != 0 && dev->job)
+        done(dev, &err);
 }
 
 int mvm__hotplug_unplug(mvm_vm *vm, mvm_record *device, mvm__job *job, mvm_err *err)
@@ -211,8 +237,8 @@ int mvm__hotplug_unplug(mvm_vm *vm, mvm_record *device, mvm__job *job, mvm_err *
         mvm_err_hint(err, "stop the machine to take it out");
         return MVM_ECONFIG;
     }
-    int rc = mvm__qmp_call(run->qmp, STEP_SECONDS, on_asked, dev, err, "device_del", "{s:s}", "id",
-                           dev->id);
+    dev->tries = 0;
+    int rc = ask_unplug(dev, err);
     if (rc == 0)
         dev->job = job;
     return rc;

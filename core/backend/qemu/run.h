@@ -17,7 +17,7 @@ typedef struct mvm__run {
     mvm__qmp *qmp;
     mvm__pipe *agent, *console;
     mvm__list devs; /* of mvm__dev */
-    int fds[8];     /* what QEMU inherits for devices, until it is started */
+    int fds[9];     /* what QEMU inherits for devices (nets, a vsock), until it is started */
     size_t nfds;
     unsigned ndevs;            /* ever made in this run: their ids are never used twice */
     struct mvm__dev *boot_dev; /* the disk that it boots from, or NULL */
