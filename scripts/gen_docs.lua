@@ -17,10 +17,10 @@ local core = require "macvm.core"
 local lfs = require "lfs"
 local report = require "macvm.cli.report"
 
-local CLASSES = { "vm", "device", "process", "stream", "file", "console", "subscription", "task" }
+local CLASSES = { "vm", "device", "process", "stream", "file", "console", "subscription", "listener", "task" }
 
 local GROUPS = {
-    { "Machines", "`macvm.vm` makes a machine; everything else is asked of it.", "vm", "subscription" },
+    { "Machines", "`macvm.vm` makes a machine; everything else is asked of it.", "vm", "subscription", "listener" },
     { "Devices", nil },
     { "Processes", "What vm:spawn returns: a command that runs in the guest.", "process" },
     { "Streams", "The standard streams of a process and the bytes of a file. End of a stream is nil, not an error.",
@@ -163,10 +163,22 @@ end
 
 -- ---- is everything described? ------------------------------------------------------
 
+local DEVICES = {}
+for _, schema in ipairs(core.schemas()) do DEVICES[schema.kind] = schema.device end
+
+-- A verb of devices is described under the kind that has it: `disk:resize`.
+local function described(entries, owner, key)
+    if entries[owner .. key] then return true end
+    for kind in pairs(owner == "device" and DEVICES or {}) do
+        if entries[kind .. key] then return true end
+    end
+    return false
+end
+
 local function undescribed(entries)
     local missing = {}
     local function need(owner, sep, name)
-        if name:sub(1, 2) ~= "__" and not entries[owner .. sep .. name] then
+        if name:sub(1, 2) ~= "__" and not described(entries, owner, sep .. name) then
             missing[#missing + 1] = owner .. sep .. name
         end
     end
@@ -178,12 +190,10 @@ local function undescribed(entries)
     for name, value in pairs(core) do
         if type(value) == "function" then need("core", ".", name) end
     end
-    local devices = {}
-    for _, schema in ipairs(core.schemas()) do devices[schema.kind] = schema.device end
     for name, value in pairs(macvm) do
         if type(value) == "table" then
             for key in pairs(value) do need("macvm." .. name, ".", key) end
-        elseif not devices[name] then
+        elseif not DEVICES[name] then
             need("macvm", ".", name)
         end
     end
@@ -230,7 +240,7 @@ end
 local function owned(order, owner)
     local list = {}
     for _, entry in ipairs(order) do
-        if entry.owner == owner then list[#list + 1] = entry end
+        if entry.owner == owner or (owner == "device" and DEVICES[entry.owner]) then list[#list + 1] = entry end
     end
     -- Fields first, then functions; each in the order of the source.
     local sorted = {}
@@ -269,9 +279,8 @@ local function machines_md(out, order)
         if type(event) == "table" then name, args = event.name or event[1], event.args or event[2] or "" end
         out[#out + 1] = ("| `%s` | %s |"):format(name, args)
     end
-    out[#out + 1] = "\nA handler of `*` gets the machine, the name of the event, and the same. `channel`, `balloon`, "
-        .. "`network` and `snapshot`\nbelong to devices and powers that this version does not have: nothing but a "
-        .. "simulated machine, told to, raises them.\n"
+    out[#out + 1] = "\nA handler of `*` gets the machine, the name of the event, and the same. Nothing raises `snapshot` "
+        .. "yet.\n"
     out[#out + 1] = "vm:can knows: `" .. table.concat(core.abilities(), "` `") .. "`.\n"
 end
 

@@ -100,6 +100,12 @@ mvm_wait *mvm_stream_wait_readable(mvm_stream *stream, const mvm_waiter *waiter,
 
 /* ---- the writer's side ---------------------------------------------------------- */
 
+/* Who waits after a shutdown waits for the rest to be gone. */
+static bool has_room(const mvm_stream *s)
+{
+    return mvm__buf_len(&s->out) < (s->shut ? 1 : QUEUE_LOW);
+}
+
 static int check_write(const mvm_stream *s, mvm_err *err)
 {
     if (!s->writable)
@@ -146,7 +152,7 @@ mvm_wait *mvm_stream_wait_writable(mvm_stream *stream, const mvm_waiter *waiter,
         mvm__wait_new(stream->loop, &stream->writers, waiter, "room in %s", stream->what);
     if (stream->failed)
         mvm__wait_done(wait, stream->failed);
-    else if (mvm__buf_len(&stream->out) < QUEUE_LOW)
+    else if (has_room(stream))
         mvm__wait_done(wait, NULL);
     return wait;
 }
@@ -217,6 +223,6 @@ void mvm__stream_fail(mvm_stream *s, const mvm_err *err)
 void mvm__stream_sent(mvm_stream *s, size_t len)
 {
     mvm__buf_consume(&s->out, len);
-    if (mvm__buf_len(&s->out) < QUEUE_LOW)
+    if (has_room(s))
         mvm__waits_done(&s->writers, NULL);
 }

@@ -3,7 +3,7 @@
 local dir = os.tmpname()
 os.remove(dir)
 assert(os.execute(("mkdir -m 700 '%s' '%s/shared'"):format(dir, dir)))
-local tidy <close> = setmetatable({}, { __close = function() os.execute(("rm -r '%s'"):format(dir)) end })
+local _ <close> = setmetatable({}, { __close = function() os.execute(("rm -r '%s'"):format(dir)) end })
 
 local vm <close> = macvm.vm { name = "everything" }
 local disk = macvm.disk { path = dir .. "/data.img", size = "16M", create = true, id = "data" }

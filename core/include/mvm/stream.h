@@ -32,7 +32,7 @@ mvm_wait *mvm_stream_wait_readable(mvm_stream *stream, const mvm_waiter *waiter,
  * Callers that send much wait for writable in between. */
 int mvm_stream_write(mvm_stream *stream, const void *data, size_t len, mvm_err *err);
 size_t mvm_stream_queued(const mvm_stream *stream);
-/* Waits until less than 64 KiB is queued. */
+/* Waits until less than 64 KiB is queued; after a shutdown, until nothing is. */
 mvm_wait *mvm_stream_wait_writable(mvm_stream *stream, const mvm_waiter *waiter, mvm_err *err);
 
 void mvm_stream_shutdown(mvm_stream *stream); /* no more writes; sent after what is queued */
