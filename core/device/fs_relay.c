@@ -90,7 +90,9 @@ static int to_server(const mvm__fs_relay *r, const mvm__vhu_header *header, mvm_
 
 static int to_front(const mvm__fs_relay *r, const uint8_t *message, size_t len, mvm_err *err)
 {
-    if (len == 0 || send(r->front, message, len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len)
+    ssize_t n = len == 0 ? 0 : send(r->front, message, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+    if (n == (ssize_t)len || (n < 0 && (errno == EPIPE || errno == ECONNRESET)))
         return 0;
     return mvm_fail(err, MVM_EBACKEND, "QEMU does not take virtiofsd's replies");
 }

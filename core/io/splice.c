@@ -62,7 +62,8 @@ static void on_wait(void *ud, const mvm_err *err)
         splice_end(s);
 }
 
-/* Moves what can be moved, then arms the wait for more; or is done. */
+/* Moves what can be moved, then arms the wait for more; or is done, when the end and all before it
+ * has been passed on. */
 static void pump_go(pump *p)
 {
     const mvm_waiter waiter = {.fn = on_wait, .ud = p, .timeout = -1};
@@ -79,13 +80,15 @@ static void pump_go(pump *p)
         mvm_stream_consume(p->from, len);
         len = 0;
     }
-    if (len == 0 && mvm_stream_eof(p->from)) {
-        p->done = true;
+    bool ended = len == 0 && mvm_stream_eof(p->from);
+    if (ended) {
         mvm_stream_shutdown(p->to);
-        return;
+        p->done = mvm_stream_queued(p->to) == 0; /* else closing it would lose the rest */
     }
-    p->wait = len > 0 ? mvm_stream_wait_writable(p->to, &waiter, &err)
-                      : mvm_stream_wait_readable(p->from, &waiter, &err);
+    if (p->done)
+        return;
+    p->wait = len > 0 || ended ? mvm_stream_wait_writable(p->to, &waiter, &err)
+                               : mvm_stream_wait_readable(p->from, &waiter, &err);
     if (!p->wait)
         splice_close(p->owner);
 }

@@ -170,6 +170,17 @@ void mvm__vm_on_device_lost(mvm_vm *vm, mvm_record *device, const mvm_err *err)
     mvm__vm_emit(vm, &(mvm_event){.name = "error", .err = &copy});
 }
 
+void mvm__vm_on_device_gone(mvm_vm *vm, mvm_record *device)
+{
+    mvm_err err;
+
+    if (!has_device(vm, device))
+        return;
+    mvm_fail(&err, MVM_EGUEST, "the guest let go of it unasked: it is attached no more");
+    mvm__vm_on_device_lost(vm, device, &err);
+    mvm__record_unplug(vm->config, "devices", device);
+}
+
 /* ---- verbs ----------------------------------------------------------------------------- */
 
 /* With less, even a small Linux does nothing but look for memory. */

@@ -21,6 +21,21 @@ int mvm__disk_check_size(int64_t bytes, mvm_err *err)
     return MVM_ECONFIG;
 }
 
+int mvm__disk_check_growth(const mvm_record *disk, const char *name, int64_t size, int64_t bytes,
+                           mvm_err *err)
+{
+    char is[24];
+
+    if (mvm_record_bool(disk, "readonly"))
+        return mvm_fail(err, MVM_ECONFIG, "disk %s is readonly", name);
+    if (bytes > size)
+        return 0;
+    mvm_fail(err, MVM_ECONFIG, "disk %s has %s already, and only grows", name,
+             mvm_format_size(size, is, sizeof(is)));
+    mvm_err_hint(err, "a size that is larger");
+    return MVM_ECONFIG;
+}
+
 void mvm__disk_note_size(mvm_record *disk, int64_t bytes)
 {
     if (mvm_record_has(disk, "size"))
@@ -37,26 +52,18 @@ int mvm_disk_grow(mvm_record *disk, int64_t bytes, mvm_err *err)
 {
     const char *path = mvm_record_str(disk, "path"), *format = mvm_record_str(disk, "format");
     int64_t size = mvm_record_int(disk, "size");
-    char is[24];
 
     if (mvm__disk_check_size(bytes, err) != 0)
         return MVM_ECONFIG;
     if (!path)
         return mvm_fail(err, MVM_ECONFIG, "a disk needs a path");
-    if (mvm_record_bool(disk, "readonly"))
-        return mvm_fail(err, MVM_ECONFIG, "the disk %s is readonly", path);
     bool made = access(path, F_OK) == 0 || !mvm_record_bool(disk, "create");
     int64_t in_image = 0;
     int rc = made ? mvm__image_size(path, format, &in_image, err) : 0;
     if (rc != 0)
         return rc;
-    size = MVM_MAX(size, in_image);
-    if (bytes <= size) {
-        mvm_fail(err, MVM_ECONFIG, "%s has %s already, and only grows", path,
-                 mvm_format_size(size, is, sizeof(is)));
-        mvm_err_hint(err, "a size that is larger");
+    if (mvm__disk_check_growth(disk, path, MVM_MAX(size, in_image), bytes, err) != 0)
         return MVM_ECONFIG;
-    }
     if (!made || mvm_record_bool(disk, "ephemeral"))
         return grow_record(disk, bytes, err);
     rc = mvm__image_grow(path, format, bytes, err);

@@ -60,9 +60,11 @@ static int size_of(int fd, const char *path, const char *format, int64_t *size, 
     mvm_qcow2 image;
     struct stat st;
 
+    if (fstat(fd, &st) != 0)
+        return fail_io("read", path, err);
+    if (!S_ISREG(st.st_mode))
+        return mvm_fail(err, MVM_ECONFIG, "%s is not a regular file", path);
     if (!is_qcow2(format)) {
-        if (fstat(fd, &st) != 0)
-            return fail_io("read", path, err);
         *size = st.st_size;
         return 0;
     }
@@ -72,9 +74,10 @@ static int size_of(int fd, const char *path, const char *format, int64_t *size, 
     return rc;
 }
 
+/* A named pipe in its place is no reason to wait. */
 int mvm__image_size(const char *path, const char *format, int64_t *size, mvm_err *err)
 {
-    MVM_AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+    MVM_AUTO_FD int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
     return fd < 0 ? fail_io("open", path, err) : size_of(fd, path, format, size, err);
 }

@@ -122,7 +122,8 @@ static const mvm_field vsock_fields[] = {
 
 static const mvm_field console_fields[] = {
     {"type", MVM_T_CHOICE, .choices = "serial hvc", .fallback = "serial",
-     .doc = "`serial`: a serial port. `hvc`: a virtio console."},
+     .doc = "`serial`: a serial port. `hvc`: a virtio console, quick, but QEMU drops what it is "
+            "told faster than macvm takes it."},
     {"id", MVM_T_NAME,
      .doc = "Its name in `vm.consoles`; left out: `serial`, `serial1`, or `hvc0`, `hvc1`, ..."},
     {"log", MVM_T_PATH, .doc = "File that everything printed on the console is appended to."},

@@ -173,25 +173,6 @@ static void on_incoming(void *ud, mvm_stream *stream, uint32_t src_port, uint64_
     }
 }
 
-static void device_lost(void *ud)
-{
-    mvm__vm_vsock *vs = ud;
-    mvm__vsock *dev = vs->dev;
-
-    vs->dev = NULL;
-    mvm__vsock_free(dev);
-}
-
-static void on_dead(void *ud, const mvm_err *err)
-{
-    mvm__vm_vsock *vs = ud;
-
-    mvm__vm_on_device_lost(vs->vm, vs->record, err);
-    device_lost(vs);
-}
-
-static const mvm__vsock_ops g_ops = {.incoming = on_incoming, .dead = on_dead};
-
 /* ---- programs of the host: `CONNECT port\n` ------------------------------------------------ */
 
 typedef struct face {
@@ -286,6 +267,41 @@ static void on_program(void *ud, mvm_stream *stream)
 
 /* ---- the device comes and goes ----------------------------------------------------------- */
 
+/* What is under way ends by itself once it is cancelled. */
+static void drop_all(mvm__vm_vsock *vs)
+{
+    mvm__list_each (l, &vs->routes) {
+        route *r = mvm__container_of(l, route, link);
+        mvm__list_remove(l);
+        mvm_wait_cancel(r->wait);
+    }
+    mvm__list_each (l, &vs->faces) {
+        face *f = mvm__container_of(l, face, link);
+        mvm__list_remove(l);
+        mvm_wait_cancel(f->wait);
+    }
+    mvm__splices_close(&vs->splices);
+}
+
+static void device_lost(mvm__vm_vsock *vs)
+{
+    mvm__vsock *dev = vs->dev;
+
+    drop_all(vs);
+    vs->dev = NULL;
+    mvm__vsock_free(dev);
+}
+
+static void on_dead(void *ud, const mvm_err *err)
+{
+    mvm__vm_vsock *vs = ud;
+
+    mvm__vm_on_device_lost(vs->vm, vs->record, err);
+    device_lost(vs);
+}
+
+static const mvm__vsock_ops g_ops = {.incoming = on_incoming, .dead = on_dead};
+
 /* One that no machine of the lab has or wants; those of other labs don't matter, as each device of
  * ours is a network of its own. */
 static uint32_t choose_cid(const mvm_lab *lab)
@@ -327,22 +343,6 @@ int mvm__vm_vsock_open(mvm_vm *vm, mvm_record *device, int listen_fd, mvm_err *e
     return 0;
 }
 
-/* What is under way ends by itself once it is cancelled. */
-static void drop_all(mvm__vm_vsock *vs)
-{
-    mvm__list_each (l, &vs->routes) {
-        route *r = mvm__container_of(l, route, link);
-        mvm__list_remove(l);
-        mvm_wait_cancel(r->wait);
-    }
-    mvm__list_each (l, &vs->faces) {
-        face *f = mvm__container_of(l, face, link);
-        mvm__list_remove(l);
-        mvm_wait_cancel(f->wait);
-    }
-    mvm__splices_close(&vs->splices);
-}
-
 void mvm__vm_vsock_close(mvm_vm *vm, mvm_record *device)
 {
     mvm__vm_vsock *vs = vm->vsock;
@@ -351,7 +351,6 @@ void mvm__vm_vsock_close(mvm_vm *vm, mvm_record *device)
         return;
     mvm_listener_close(vs->unix_face);
     vs->unix_face = NULL;
-    drop_all(vs);
     device_lost(vs);
     mvm__vsock_kernel_close(vs);
     mvm_record_unref(vs->record);

@@ -96,10 +96,11 @@ local kernel, initrd = ask [[
   local kernel, initrd, found = core.guest_find(core.host().arch)
   assert(found, "the guest is not built: run make run")
   print(kernel .. "\n" .. initrd)]]:match "^(.-)\n(.*)$"
--- The packaged kernel that `kernel` was unpacked from: the cache keeps its package.
+-- The packaged kernel that `kernel` was unpacked from: the cache keeps its package, the manifest names it.
+local image = kernel:match "^(.*)/"
 local bzimage = bench.scratch .. "/bzImage"
-sh(("dpkg-deb --fsys-tarfile %s/../linux-image-*.deb | tar -xO --wildcards './boot/vmlinuz-*' >%s"):format(
-  quote(kernel:match "^(.*)/"), quote(bzimage)))
+sh(("dpkg-deb --fsys-tarfile %s/../$(sed -n 's/^package=//p' %s/manifest)_*.deb | tar -xO --wildcards "
+  .. "'./boot/vmlinuz-*' >%s"):format(quote(image), quote(image), quote(bzimage)))
 
 -- How macvm runs QEMU here: the accelerator that it takes, and the command line of a running one.
 local running = ask [[

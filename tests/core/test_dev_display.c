@@ -18,6 +18,7 @@
 #include "mvm/input.h"
 #include "support/sim_lab.h"
 #include "vm/job.h"
+#include "vm/vm_struct.h"
 
 typedef struct scene {
     mvm_lab *lab;
@@ -388,6 +389,37 @@ static void test_refused_by_qemu(void **state)
     mvm_inputs_free(&text);
 }
 
+static void test_paused_with_a_key_down(void **state)
+{
+    scene *s = *state;
+    mvm__dev *keyboard = prepared(s, "keyboard");
+    mvm_inputs text = {0};
+    ending end;
+    mvm_err err;
+
+    assert_int_equal(0, mvm_input_text("Ab", 2, &text, &err));
+    assert_int_equal(0, begin(s, &text, &end, &err));
+    while (!strstr(s->sent, "+a"))
+        turn(s);
+    s->refuse = true;
+    s->vm->state = MVM_PAUSED;
+    assert_int_equal(MVM_ESTATE, await_qmp(s, &end));
+    assert_non_null(strstr(end.err.message, "paused"));
+    s->refuse = false;
+    s->vm->state = MVM_RUNNING;
+    assert_false(mvm__devs_event(&s->run, "RESUME", NULL));
+    for (int i = 0; i < 200; i++)
+        turn(s);
+    assert_string_equal("+shift +a -a -shift ", s->sent); /* and nothing of what was to follow */
+    assert_int_equal(0, begin(s, &text, &end, &err));
+    s->refuse = true;
+    s->vm->state = MVM_PAUSED;
+    assert_int_equal(MVM_ESTATE, await_qmp(s, &end)); /* no key was down: nothing is left to do */
+    s->vm->state = MVM_STOPPED;
+    assert_ptr_equal(keyboard, mvm__dev_nth(&s->run, "keyboard", 0));
+    mvm_inputs_free(&text);
+}
+
 /* ---- pictures
  * ------------------------------------------------------------------------------------ */
 
@@ -462,6 +494,7 @@ int main(void)
         TEST(test_without_the_device),
         TEST(test_the_device_goes_on_the_way),
         TEST(test_refused_by_qemu),
+        TEST(test_paused_with_a_key_down),
         TEST(test_screenshot),
         TEST(test_vnc_socket),
     };

@@ -128,6 +128,34 @@ static void test_any_header(void **state)
     assert_true(sound > 1000);
 }
 
+/* Neither is waited for nor taken. */
+static void test_no_file(void **state)
+{
+    place *p = *state;
+    mvm_err err;
+
+    assert_int_equal(0, mkfifo(p->path, 0600));
+    assert_int_equal(MVM_ECONFIG, mvm__image_size(p->path, "raw", &(int64_t){0}, &err));
+    assert_int_equal(MVM_ECONFIG, mvm__image_size(p->path, "qcow2", &(int64_t){0}, &err));
+    assert_int_equal(MVM_ECONFIG, mvm__image_size(p->dir, "raw", &(int64_t){0}, &err));
+    assert_int_equal(MVM_ECONFIG, mvm__image_grow(p->path, "raw", GiB, &err));
+    assert_non_null(strstr(err.message, "is not a regular file"));
+}
+
+/* qcow2 would count the last block, which the image fills in part, as none. */
+static void test_overlay_of_an_odd_size(void **state)
+{
+    place *p = *state;
+    mvm__overlay overlay;
+    int64_t size = 0;
+    mvm_err err;
+
+    assert_int_equal(0, mvm__overlay_make(p->dir, 1000, &overlay, &err));
+    assert_int_equal(0, mvm__image_size(overlay.path, "qcow2", &size, &err));
+    assert_int_equal(1024, size);
+    mvm__overlay_free(&overlay);
+}
+
 static void test_grow_raw(void **state)
 {
     place *p = *state;
@@ -270,6 +298,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_headers, setup, teardown),
         cmocka_unit_test(test_any_header),
+        cmocka_unit_test_setup_teardown(test_no_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_overlay_of_an_odd_size, setup, teardown),
         cmocka_unit_test_setup_teardown(test_grow_raw, setup, teardown),
         cmocka_unit_test_setup_teardown(test_grow_qcow2, setup, teardown),
         cmocka_unit_test_setup_teardown(test_grow_too_far, setup, teardown),

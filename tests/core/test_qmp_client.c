@@ -197,7 +197,7 @@ static void test_death_fails_all(void **state)
     s->peer = -1;
     for (int i = 0; i < 4; i++)
         mvm_loop_step(s->loop, false);
-    assert_string_equal("a:io b:io dead:io ", s->trace);
+    assert_string_equal("a:cancelled b:cancelled dead:io ", s->trace);
     assert_int_equal(MVM_EBACKEND, mvm__qmp_call(s->qmp, 1, on_reply, &a, &err, "c", NULL));
 }
 

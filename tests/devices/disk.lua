@@ -170,6 +170,14 @@ return {
                 ctx.raises("config", disk.resize, disk, 48 * MIB + 5)
                 ctx.ok(size_of(ctx.host_path(path)) <= 48 * MIB)
             end
+            -- Two at once: what came second may not take back what came first.
+            local larger = macvm.spawn(data.data.resize, data.data, "52M")
+            local smaller = macvm.spawn(pcall, data.data.resize, data.data, "50M")
+            larger:join()
+            ctx.eq(smaller:join(), false)
+            ctx.until_true(function() return blocks(vm, node(vm, "data")) * 512 == 52 * MIB end)
+            ctx.eq(size_of(ctx.host_path "data.img"), 52 * MIB)
+            ctx.eq(data.data.size, 52 * MIB)
             data.one:resize(6 * MIB)
             ctx.until_true(function() return blocks(vm, node(vm, "one")) * 512 == 6 * MIB end)
             ctx.eq(size_of(ctx.host_path "base.img"), 4 * MIB)
@@ -184,9 +192,7 @@ return {
             local vm = ctx.machine
             local path = ctx.host_path "busy.img"
             local disk = macvm.disk { path = path, id = "busy" }
-            if not os.execute("PATH=$PATH:/usr/sbin:/sbin mkfs.ext2 -q " .. path .. " 64M >/dev/null 2>&1") then
-                return -- no tool to make a file system
-            end
+            assert(os.execute("PATH=$PATH:/usr/sbin:/sbin mkfs.ext2 -q " .. path .. " 64M"), "no mkfs.ext2 (e2fsprogs)")
             vm:attach(disk)
             local dev = appears(ctx, vm, "busy")
             vm:must("mkdir -p /tmp/busy && mount -t ext4 " .. dev .. " /tmp/busy")

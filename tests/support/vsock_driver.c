@@ -45,7 +45,7 @@ void vsd_connect(vsd *d, mvm_loop *loop, int listener)
     struct sockaddr_un addr;
     socklen_t len = sizeof(addr);
 
-    *d = (vsd){.loop = loop};
+    *d = (vsd){.loop = loop, .cid = VSD_CID};
     d->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     require(getsockname(listener, (struct sockaddr *)&addr, &len) == 0, "getsockname");
     require(connect(d->sock, (struct sockaddr *)&addr, len) == 0, "connect");
@@ -237,7 +237,7 @@ void vsd_setup(vsd *d, uint64_t without)
     vsd_request(d, MVM__VHU_SET_OWNER, 0, NULL, 0, NULL, 0);
     vsd_request(d, MVM__VHU_GET_CONFIG, 0, &config, sizeof(config), NULL, 0);
     vsd_answer(d, MVM__VHU_GET_CONFIG, &config, sizeof(config));
-    require(config.cid == VSD_CID, "the CID");
+    require(config.cid == d->cid, "the CID");
     vsd_fresh(d);
     vsd_start(d, 0, 0);
 }
@@ -311,7 +311,7 @@ bool vsd_poll(vsd *d, mvm__vsock_header *header, void *data)
     require(len >= MVM__VSOCK_HEADER && len <= VSD_BUFFER, "a packet's length");
     mvm__vsock_decode(at, header);
     require(header->len == len - MVM__VSOCK_HEADER, "a packet's payload");
-    require(header->dst_cid == VSD_CID, "a packet's address");
+    require(header->dst_cid == d->cid, "a packet's address");
     if (data)
         memcpy(data, at + MVM__VSOCK_HEADER, header->len);
     vsd_offer(d, VSD_RX, (uint16_t)head);
@@ -365,9 +365,9 @@ void vsd_send(vsd *d, const mvm__vsock_header *header, const void *payload)
     vsd_offer(d, VSD_TX, head);
 }
 
-static mvm__vsock_header header_of(uint16_t op, uint32_t guest_port, uint32_t port)
+static mvm__vsock_header header_of(const vsd *d, uint16_t op, uint32_t guest_port, uint32_t port)
 {
-    return (mvm__vsock_header){.src_cid = VSD_CID,
+    return (mvm__vsock_header){.src_cid = d->cid,
                                .dst_cid = 2,
                                .src_port = guest_port,
                                .dst_port = port,
@@ -378,14 +378,14 @@ static mvm__vsock_header header_of(uint16_t op, uint32_t guest_port, uint32_t po
 
 void vsd_op(vsd *d, uint16_t op, uint32_t guest_port, uint32_t port)
 {
-    mvm__vsock_header header = header_of(op, guest_port, port);
+    mvm__vsock_header header = header_of(d, op, guest_port, port);
 
     vsd_send(d, &header, NULL);
 }
 
 void vsd_data(vsd *d, uint32_t guest_port, uint32_t port, const void *data, uint32_t len)
 {
-    mvm__vsock_header header = header_of(MVM__VSOCK_RW, guest_port, port);
+    mvm__vsock_header header = header_of(d, MVM__VSOCK_RW, guest_port, port);
 
     header.len = len;
     vsd_send(d, &header, data);

@@ -14,7 +14,7 @@
 #include "wire/vhost_user.h"
 #include "wire/vsock_wire.h"
 
-#define VSD_CID    7u
+#define VSD_CID    7u /* of the first machine */
 #define VSD_MEMORY (8u << 20)
 #define VSD_GUEST  0x40000000ull     /* where the guest sees it */
 #define VSD_USER   0x7f0000000000ull /* where the front end does */
@@ -41,6 +41,7 @@ typedef struct vsd_ring {
 
 typedef struct vsd {
     int sock, memfd;
+    uint64_t cid; /* VSD_CID; others: to be set before vsd_setup */
     uint8_t *memory;
     uint64_t features; /* what is negotiated: all that is offered, less what the test took away */
     vsd_ring ring[2];

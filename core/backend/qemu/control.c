@@ -137,9 +137,10 @@ const mvm__qmp_ops mvm__control_ops = {on_ready, on_event, on_dead};
 /* ---- verbs ---------------------------------------------------------------------------- */
 
 /* Is the failure of a command one to report? Not when the run is ending. */
-static bool to_report(const mvm__run *run)
+static bool to_report(const mvm__run *run, const mvm_err *err)
 {
-    return mvm__proc_pid(run->proc) != 0 && !run->killed && !run->why.code && !run->grace;
+    return mvm__proc_pid(run->proc) != 0 && !run->killed && !run->why.code && !run->grace &&
+           err->code != MVM_ECANCELLED;
 }
 
 static void on_paused(void *ud, const mvm_qmp_value *value, const mvm_err *err)
@@ -149,7 +150,7 @@ static void on_paused(void *ud, const mvm_qmp_value *value, const mvm_err *err)
     (void)value;
     if (!err)
         mvm__vm_on_paused(run->vm);
-    else if (to_report(run))
+    else if (to_report(run, err))
         mvm__vm_on_failed(run->vm, err);
 }
 
@@ -160,7 +161,7 @@ static void on_resumed(void *ud, const mvm_qmp_value *value, const mvm_err *err)
     (void)value;
     if (!err)
         mvm__vm_on_running(run->vm);
-    else if (to_report(run))
+    else if (to_report(run, err))
         mvm__vm_on_failed(run->vm, err);
 }
 
@@ -173,7 +174,7 @@ static void on_reset_asked(void *ud, const mvm_qmp_value *value, const mvm_err *
     if (!err)
         return;
     run->resetting = false;
-    if (to_report(run))
+    if (to_report(run, err))
         mvm__vm_on_failed(run->vm, err);
 }
 
@@ -182,7 +183,7 @@ static void on_button(void *ud, const mvm_qmp_value *value, const mvm_err *err)
     mvm__run *run = ud;
 
     (void)value;
-    if (err && to_report(run))
+    if (err && to_report(run, err))
         mvm_log(MVM_LOG_WARN, "%s: %s", mvm_vm_name(run->vm), err->message);
 }
 

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include <unistd.h>
 
 #include "backend/qemu/plan.h"
 #include "base/base.h"
@@ -48,6 +47,8 @@ void mvm__dev_free(mvm__dev *dev)
     mvm_err err;
 
     mvm__list_remove(&dev->link);
+    if (dev->run->boot_dev == dev)
+        dev->run->boot_dev = NULL;
     mvm_timer_cancel(dev->again);
     if (dev->job) {
         mvm_fail(&err, MVM_ECANCELLED, "the machine went down first");
@@ -69,6 +70,14 @@ int mvm__dev_prepare(mvm__dev *dev, mvm_err *err)
     if (rc == 0)
         dev->ops->parts(dev, &dev->parts);
     return rc;
+}
+
+void mvm__devs_name(mvm__run *run)
+{
+    mvm__list_each (l, &run->devs) {
+        mvm__dev *dev = mvm__container_of(l, mvm__dev, link);
+        (void)mvm__vm_device_name(run->vm, dev->record, dev->name);
+    }
 }
 
 /* ---- all of a run ---------------------------------------------------------------- */

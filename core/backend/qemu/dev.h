@@ -42,6 +42,8 @@ struct mvm__dev {
     mvm_qemu_parts parts;
     size_t step;      /* plugging: how many parts QEMU has; unplugging: how many are left */
     mvm__job *job;    /* its plugging or unplugging */
+    bool leaving;     /* ... the latter */
+    bool asked;       /* QEMU has not answered yet that the guest is to let go of it */
     mvm_timer *again; /* its unplugging is asked for anew then */
     unsigned tries;
     bool unplugged; /* the guest has let go of it */

@@ -10,13 +10,14 @@
 #include "backend/qemu/dev.h"
 #include "backend/qemu/disk.h"
 #include "base/base.h"
+#include "vm/disk.h"
 #include "vm/image.h"
 
 #define RESIZE_SECONDS 30
 
 typedef struct disk {
     mvm__overlay overlay;
-    int64_t size;    /* that the guest sees */
+    int64_t size;    /* that the guest sees, or will when QEMU has done what it was told */
     char error[200]; /* the last that was reported */
 } disk;
 
@@ -168,37 +169,26 @@ static bool event(mvm__dev *dev, const char *name, const mvm_qmp_value *data)
 typedef struct resizing {
     mvm__run *run;
     char id[24]; /* the device may be gone by then */
-    int64_t bytes;
+    int64_t before, bytes;
     mvm__job *job;
 } resizing;
 
 static void on_resized(void *ud, const mvm_qmp_value *value, const mvm_err *err)
 {
     resizing *r = ud;
-    mvm__dev *dev = err ? NULL : mvm__dev_by_id(r->run, r->id);
+    bool refused =
+        err && err->code == MVM_EBACKEND; /* QEMU may yet do what it was slow to answer */
+    mvm__dev *dev = refused ? mvm__dev_by_id(r->run, r->id) : NULL;
 
     (void)value;
-    if (dev)
-        ((disk *)dev->data)->size = r->bytes;
+    if (dev && dev->data && ((disk *)dev->data)->size == r->bytes)
+        ((disk *)dev->data)->size = r->before;
     mvm__job_done(r->job, err);
     mvm__free(r);
 }
 
-static int check_resize(const mvm__dev *dev, int64_t bytes, mvm_err *err)
-{
-    const disk *d = dev->data;
-    char is[24];
-
-    if (mvm_record_bool(dev->record, "readonly"))
-        return mvm_fail(err, MVM_ECONFIG, "disk %s is readonly", dev->name);
-    if (bytes > d->size)
-        return 0;
-    mvm_fail(err, MVM_ECONFIG, "disk %s has %s already, and only grows", dev->name,
-             mvm_format_size(d->size, is, sizeof(is)));
-    mvm_err_hint(err, "a size that is larger");
-    return MVM_ECONFIG;
-}
-
+/* The new size counts from here on: QEMU would shrink a disk for whoever asks for less meanwhile.
+ */
 int mvm__disk_resize(mvm_vm *vm, mvm_record *record, int64_t bytes, mvm__job *job, mvm_err *err)
 {
     mvm__run *run = mvm__run_of(vm);
@@ -207,16 +197,19 @@ int mvm__disk_resize(mvm_vm *vm, mvm_record *record, int64_t bytes, mvm__job *jo
 
     if (!dev || dev->job)
         return mvm_fail(err, MVM_ESTATE, "the disk is being attached or detached");
-    int rc = check_resize(dev, bytes, err);
+    disk *d = dev->data;
+    int rc = mvm__disk_check_growth(record, dev->name, d->size, bytes, err);
     if (rc != 0)
         return rc;
     resizing *r = mvm__alloc(sizeof(*r));
-    *r = (resizing){.run = run, .bytes = bytes, .job = job};
+    *r = (resizing){.run = run, .before = d->size, .bytes = bytes, .job = job};
     snprintf(r->id, sizeof(r->id), "%s", dev->id);
     snprintf(node, sizeof(node), "%s-image", dev->id);
     rc = mvm__qmp_call(run->qmp, RESIZE_SECONDS, on_resized, r, err, "block_resize", "{s:s, s:I}",
                        "node-name", node, "size", bytes);
-    if (rc != 0)
+    if (rc == 0)
+        d->size = bytes;
+    else
         mvm__free(r);
     return rc;
 }

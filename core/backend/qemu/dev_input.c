@@ -18,7 +18,7 @@
 
 typedef struct input_task {
     mvm__link link;
-    mvm__job *job;
+    mvm__job *job; /* NULL: it has ended, what follows only lets go of keys */
     mvm_input *events;
     size_t n, sent;
     int held;          /* keys and buttons that are down */
@@ -29,8 +29,9 @@ typedef struct input_queue {
     mvm__dev *dev;
     mvm__list tasks; /* the first is being sent */
     mvm_timer *timer;
-    bool asking; /* a command is under way */
-    bool gone;   /* the device is not there any more; freed by the command's answer */
+    bool asking;  /* a command is under way */
+    bool stalled; /* until the machine goes on, as a key is down */
+    bool gone;    /* the device is not there any more; freed by the command's answer */
 } input_queue;
 
 static void go_on(input_queue *q);
@@ -40,14 +41,21 @@ static input_task *first(const input_queue *q)
     return mvm__list_empty(&q->tasks) ? NULL : mvm__container_of(q->tasks.next, input_task, link);
 }
 
-static void finish(input_task *task, const mvm_err *err)
+static void end_job(input_task *task, const mvm_err *err)
 {
     mvm__job *job = task->job;
 
+    task->job = NULL;
+    if (job)
+        mvm__job_done(job, err);
+}
+
+static void finish(input_task *task, const mvm_err *err)
+{
     mvm__list_remove(&task->link);
+    end_job(task, err);
     mvm__free(task->events);
     mvm__free(task);
-    mvm__job_done(job, err);
 }
 
 /* A command failed. When QEMU has ended, the device's release ends all. */
@@ -57,6 +65,27 @@ static void give_up(input_queue *q, const mvm_err *err)
         return;
     finish(first(q), err);
     go_on(q);
+}
+
+static bool is_paused(const input_queue *q)
+{
+    mvm_state state = mvm_vm_state(q->dev->run->vm);
+
+    return state == MVM_PAUSED || state == MVM_RESUMING;
+}
+
+/* The machine was paused on the way. A key that is down would repeat for ever once it goes on: it
+ * is let go of then, though the caller is told now. */
+static void pause_over(input_queue *q)
+{
+    mvm_err err;
+
+    mvm_fail(&err, MVM_ESTATE, "the machine was paused on the way");
+    q->stalled = first(q)->held > 0;
+    if (q->stalled)
+        end_job(first(q), &err);
+    else
+        give_up(q, &err);
 }
 
 /* A command was answered. false: the device has gone meanwhile. */
@@ -83,20 +112,18 @@ static void on_pace(void *ud)
 static void on_sent(void *ud, const mvm_qmp_value *value, const mvm_err *err)
 {
     input_queue *q = ud;
-    mvm_err why;
 
     (void)value;
     if (!answered(q))
         return;
-    input_task *task = first(q);
     if (err) {
-        if (mvm_vm_state(q->dev->run->vm) == MVM_PAUSED) {
-            mvm_fail(&why, MVM_ESTATE, "the machine was paused on the way");
-            err = &why;
-        }
-        give_up(q, err);
+        if (err->code == MVM_EBACKEND && is_paused(q))
+            pause_over(q);
+        else
+            give_up(q, err);
         return;
     }
+    input_task *task = first(q);
     const mvm_input *event = &task->events[task->sent++];
     if (event->kind != MVM_INPUT_MOVE)
         task->held += event->down ? 1 : -1;
@@ -218,8 +245,9 @@ static void go_on(input_queue *q)
     input_task *task;
     mvm_err err;
 
-    while (!q->asking && !q->timer && (task = first(q)) != NULL) {
-        if (task->sent == task->n || (task->held == 0 && !task->job->wait)) {
+    while (!q->stalled && !q->asking && !q->timer && (task = first(q)) != NULL) {
+        bool wanted = task->job && task->job->wait;
+        if (task->sent == task->n || (task->held == 0 && !wanted)) {
             finish(task, NULL);
             continue;
         }
@@ -291,6 +319,19 @@ static int prepare(mvm__dev *dev, mvm_err *err)
     return 0;
 }
 
+/* false: it is not for this device alone. */
+static bool event(mvm__dev *dev, const char *name, const mvm_qmp_value *data)
+{
+    input_queue *q = dev->data;
+
+    (void)data;
+    if (q && q->stalled && strcmp(name, "RESUME") == 0) {
+        q->stalled = false;
+        go_on(q);
+    }
+    return false;
+}
+
 static void release(mvm__dev *dev)
 {
     input_queue *q = dev->data;
@@ -326,6 +367,7 @@ const mvm__dev_ops mvm__dev_keyboard = {
     .kind = "keyboard",
     .prepare = prepare,
     .parts = keyboard_parts,
+    .event = event,
     .release = release,
 };
 
@@ -333,5 +375,6 @@ const mvm__dev_ops mvm__dev_pointer = {
     .kind = "pointer",
     .prepare = prepare,
     .parts = pointer_parts,
+    .event = event,
     .release = release,
 };

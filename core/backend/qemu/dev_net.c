@@ -210,7 +210,7 @@ static void on_usernet(void *ud, const mvm_qmp_value *value, const mvm_err *err)
     const char *text = mvm_qmp_text(value);
     char netdev[32];
 
-    if (err && (err->code == MVM_ECANCELLED || err->code == MVM_EIO))
+    if (err && err->code == MVM_ECANCELLED)
         return; /* the run is over, or ends now */
     snprintf(netdev, sizeof(netdev), "%s-link", dev->id);
     if (!text || !mvm__net_forward_picked(text, netdev, net->forwards, net->nforwards))

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shares: a directory of the host behind a vhost-user-fs device, served by a virtiofsd of its own,
- * or, where none can be used, by QEMU itself as 9p. Loop thread only.
+ * Shares: a directory of the host behind a vhost-user-fs device, served by a virtiofsd of its own
+ * with a relay before it (device/fs_relay.h), or, where none can be used, by QEMU itself as 9p.
+ * Loop thread only.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,6 +12,8 @@
 #include "backend/qemu/dev.h"
 #include "backend/qemu/virtiofsd.h"
 #include "base/base.h"
+#include "device/fs_relay.h"
+#include "io/sock.h"
 #include "mvm/log.h"
 
 #define TAG_9P_MAX   31u  /* QEMU's */
@@ -20,9 +23,12 @@ typedef struct share {
     bool virtiofs;
     mvm__virtiofsd plan;
     mvm__proc *server;
-    mvm_timer *lost; /* it has ended, and nobody knows yet whether alone */
+    mvm__fs_relay *relay;
     char socket[32]; /* in QEMU's working directory; "": removed */
-    mvm_err why;
+    mvm_timer *lost; /* one of them has ended, and nobody knows yet whether QEMU has too */
+    char end[640];   /* the server's, in words */
+    mvm_err why;     /* the relay's */
+    bool told;
 } share;
 
 /* ---- which driver ------------------------------------------------------------------------ */
@@ -108,12 +114,29 @@ static void on_lost(void *ud)
 {
     mvm__dev *dev = ud;
     share *s = dev->data;
+    mvm_err err;
 
     s->lost = NULL;
-    mvm__vm_on_device_lost(dev->run->vm, dev->record, &s->why);
+    if (s->told || !s->end[0])
+        err = s->why;
+    else if (s->why.code)
+        mvm_fail(&err, MVM_EBACKEND, "%s, and %s: what uses it in the guest may hang", s->end,
+                 s->why.message);
+    else
+        mvm_fail(&err, MVM_EBACKEND, "%s%s", s->end,
+                 mvm__fs_relay_fails(s->relay) ? "; what uses it in the guest fails" : "");
+    s->told = true;
+    mvm__vm_on_device_lost(dev->run->vm, dev->record, &err);
 }
 
-/* When QEMU ends or lets go of the device its server ends too, and may be reaped first. */
+/* When QEMU ends or lets go of the device the others end too, and may be noticed first. */
+static void begin_lost(mvm__dev *dev, share *s)
+{
+    if (!s->lost && !dev->unplugged && !dev->run->killed && !dev->run->ended[0])
+        s->lost =
+            mvm_timer_start(mvm_lab_loop(mvm_vm_lab(dev->run->vm)), LOST_SECONDS, on_lost, dev);
+}
+
 static void on_server_exit(void *ud, int status, int signum)
 {
     mvm__dev *dev = ud;
@@ -125,22 +148,49 @@ static void on_server_exit(void *ud, int status, int signum)
         snprintf(how, sizeof(how), "was killed by signal %d", signum);
     else
         snprintf(how, sizeof(how), "ended with status %d", status);
-    mvm_fail(&s->why, MVM_EBACKEND, "virtiofsd %s%s%s; what uses it in the guest may hang", how,
-             words[0] ? ": " : "", words);
-    if (!dev->unplugged && !dev->run->killed && !dev->run->ended[0])
-        s->lost =
-            mvm_timer_start(mvm_lab_loop(mvm_vm_lab(dev->run->vm)), LOST_SECONDS, on_lost, dev);
+    snprintf(s->end, sizeof(s->end), "virtiofsd %s%s%s", how, words[0] ? ": " : "", words);
+    if (!s->told)
+        begin_lost(dev, s);
+}
+
+static void on_relay_lost(void *ud, const mvm_err *err)
+{
+    mvm__dev *dev = ud;
+    share *s = dev->data;
+
+    s->why = *err;
+    begin_lost(dev, s);
+}
+
+/* virtiofsd takes one connection, which is there before it is. */
+static int connect_server(mvm__dev *dev, share *s, mvm_err *err)
+{
+    const char *dir = mvm_lab_dir(mvm_vm_lab(dev->run->vm), err);
+    char name[32];
+    MVM_AUTO_FD int fd = dir ? mvm__dev_listen(dev, name, err) : -1;
+
+    if (fd < 0)
+        return -1;
+    MVM_AUTO_FREE char *path = mvm__asprintf("%s/%s", dir, name);
+    MVM_AUTO_FD int connection = mvm__sock_dial(path, err);
+    mvm__dev_unlink(dev, name);
+    if (connection < 0)
+        return -1;
+    s->server = mvm__virtiofsd_start(&s->plan, mvm_lab_loop(mvm_vm_lab(dev->run->vm)), fd,
+                                     on_server_exit, dev, err);
+    return s->server ? mvm__steal_fd(connection) : -1;
 }
 
 static int start_server(mvm__dev *dev, share *s, mvm_err *err)
 {
-    MVM_AUTO_FD int fd = mvm__dev_listen(dev, s->socket, err);
+    MVM_AUTO_FD int connection = connect_server(dev, s, err);
+    int fd = connection < 0 ? -1 : mvm__dev_listen(dev, s->socket, err);
 
     if (fd < 0)
         return err ? err->code : MVM_EIO;
-    s->server = mvm__virtiofsd_start(&s->plan, mvm_lab_loop(mvm_vm_lab(dev->run->vm)), fd,
-                                     on_server_exit, dev, err);
-    return s->server ? 0 : err ? err->code : MVM_EIO;
+    s->relay = mvm__fs_relay_new(mvm_lab_loop(mvm_vm_lab(dev->run->vm)), fd,
+                                 mvm__steal_fd(connection), on_relay_lost, dev, err);
+    return s->relay ? 0 : err ? err->code : MVM_EIO;
 }
 
 /* ---- the device ------------------------------------------------------------------------------ */
@@ -220,6 +270,7 @@ static void release(mvm__dev *dev)
 
     live(dev);
     mvm_timer_cancel(s->lost);
+    mvm__fs_relay_free(s->relay);
     mvm__proc_free(s->server);
     mvm__free(s);
 }

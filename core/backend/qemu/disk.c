@@ -164,8 +164,10 @@ static int overlay_named(mvm__overlay *overlay, const char *dir, mvm_err *err)
     return overlay->fd >= 0 ? 0 : failed(overlay->path, err);
 }
 
+/* The guest sees whole blocks: of a raw image that ends within one, the rest reads as zeros. */
 int mvm__overlay_make(const char *dir, int64_t size, mvm__overlay *out, mvm_err *err)
 {
+    size = (size + 511) / 512 * 512;
     *out = (mvm__overlay){.fd = -1};
     int rc = overlay_nameless(out, dir) == 0 ? 0 : overlay_named(out, dir, err);
     if (rc == 0 && write_qcow2(out->fd, (uint64_t)size) != 0)

@@ -21,6 +21,7 @@ static void done(mvm__dev *dev, const mvm_err *err)
     mvm__job *job = dev->job;
 
     dev->job = NULL;
+    dev->leaving = false;
     mvm__job_done(job, err);
 }
 
@@ -186,9 +187,13 @@ static void remove_next(mvm__dev *dev)
                                      "{s:s}", argument, part->id) == 0)
             return;
     }
+    mvm__run *run = dev->run;
     if (dev->job)
         done(dev, NULL);
+    else
+        mvm__vm_on_device_gone(run->vm, dev->record);
     mvm__dev_free(dev);
+    mvm__devs_name(run);
 }
 
 static void ask_again(void *ud);
@@ -198,6 +203,11 @@ static void on_asked(void *ud, const mvm_qmp_value *value, const mvm_err *err)
     mvm__dev *dev = ud;
 
     (void)value;
+    dev->asked = false;
+    if (dev->unplugged) {
+        remove_next(dev); /* the event came first */
+        return;
+    }
     if (!err || !dev->job)
         return;
     /* A PCI Express slot whose guest is still about to switch it on; no event tells when it is. */
@@ -210,8 +220,11 @@ static void on_asked(void *ud, const mvm_qmp_value *value, const mvm_err *err)
 
 static int ask_unplug(mvm__dev *dev, mvm_err *err)
 {
-    return mvm__qmp_call(dev->run->qmp, STEP_SECONDS, on_asked, dev, err, "device_del", "{s:s}",
-                         "id", dev->id);
+    int rc = mvm__qmp_call(dev->run->qmp, STEP_SECONDS, on_asked, dev, err, "device_del", "{s:s}",
+                           "id", dev->id);
+
+    dev->asked = rc == 0;
+    return rc;
 }
 
 static void ask_again(void *ud)
@@ -239,9 +252,28 @@ int mvm__hotplug_unplug(mvm_vm *vm, mvm_record *device, mvm__job *job, mvm_err *
     }
     dev->tries = 0;
     int rc = ask_unplug(dev, err);
-    if (rc == 0)
+    if (rc == 0) {
         dev->job = job;
+        dev->leaving = true;
+    }
     return rc;
+}
+
+/* A guest may let go of what nobody asked it for, also while it is being plugged in. */
+static void on_deleted(mvm__dev *dev)
+{
+    mvm_err err;
+
+    mvm_timer_cancel(dev->again);
+    dev->again = NULL;
+    if (dev->job && !dev->leaving) {
+        mvm_fail(&err, MVM_EGUEST, "the guest let go of %s at once", dev->name);
+        done(dev, &err);
+    }
+    dev->unplugged = true;
+    dev->step = dev->parts.n - 1; /* all but the device itself */
+    if (!dev->asked)
+        remove_next(dev);
 }
 
 bool mvm__hotplug_event(mvm__run *run, const char *name, const mvm_qmp_value *data)
@@ -251,13 +283,14 @@ bool mvm__hotplug_event(mvm__run *run, const char *name, const mvm_qmp_value *da
 
     if (!dev || dev->unplugged)
         return false;
+    bool coming = dev->job && !dev->leaving && dev->step < dev->parts.n;
+    if (coming || dev->parts.n == 0)
+        return false; /* QEMU has no such device, whatever it says */
     if (strcmp(name, "DEVICE_DELETED") == 0) {
-        dev->unplugged = true;
-        dev->step = dev->parts.n - 1; /* all but the device itself */
-        remove_next(dev);
+        on_deleted(dev);
         return true;
     }
-    if (strcmp(name, "DEVICE_UNPLUG_GUEST_ERROR") == 0 && dev->job) {
+    if (strcmp(name, "DEVICE_UNPLUG_GUEST_ERROR") == 0 && dev->leaving) {
         mvm_fail(&err, MVM_EGUEST, "the guest refused to let go of %s", dev->name);
         done(dev, &err);
         return true;

@@ -75,15 +75,19 @@ static void fail_all(mvm__qmp *q, const mvm_err *err)
 
 static void die(mvm__qmp *q, const mvm_err *err)
 {
+    mvm_err over = *err;
+
     if (q->dead || q->closed)
         return;
+    if (err->code == MVM_EIO) /* QEMU ends: why, its end tells */
+        over.code = MVM_ECANCELLED;
     q->dead = true;
     mvm_timer_cancel(q->greeting);
     q->greeting = NULL;
     mvm__pipe_close(q->pipe);
     q->pipe = NULL;
     q->busy++;
-    fail_all(q, err);
+    fail_all(q, &over);
     if (!q->closed)
         q->ops->dead(q->ud, err);
     leave(q);

@@ -12,8 +12,9 @@
 
 typedef struct mvm__qmp mvm__qmp;
 
-/* err NULL: `value` is what the command returned. MVM_EBACKEND: QEMU refused, or its socket is
- * gone; MVM_ETIMEOUT; MVM_ECANCELLED: the client was closed. Both live only during the call. */
+/* err NULL: `value` is what the command returned. MVM_EBACKEND: QEMU refused, or it broke the
+ * protocol; MVM_ETIMEOUT; MVM_ECANCELLED: the client or its socket was closed. Both live only during
+ * the call. */
 typedef void (*mvm__qmp_reply_fn)(void *ud, const mvm_qmp_value *value, const mvm_err *err);
 
 /* Called from the loop or from mvm__qmp_drain; each may close the client. */
@@ -21,7 +22,7 @@ typedef struct mvm__qmp_ops {
     void (*ready)(void *ud, const char *version); /* greeted; commands may be sent */
     void (*event)(void *ud, const char *name, const mvm_qmp_value *data);
     /* The socket is closed (MVM_EIO), the protocol broken (MVM_EBACKEND), or the greeting did not
-     * come (MVM_ETIMEOUT). Once, after every pending command has failed with the same error. */
+     * come (MVM_ETIMEOUT). Once, after every pending command has failed. */
     void (*dead)(void *ud, const mvm_err *err);
 } mvm__qmp_ops;
 

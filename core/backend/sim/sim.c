@@ -406,6 +406,7 @@ const mvm_backend_ops mvm__backend_sim = {
     .plug = mvm__sim_plug,
     .unplug = mvm__sim_unplug,
     .balloon = mvm__sim_balloon,
+    .resize = mvm__sim_resize,
     .set_link = mvm__sim_set_link,
     .release = sim_release,
 };

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Devices of a simulated machine: plugging, its balloon, links and the sizes of
- * disks. The guest inside has no use for a device, so what is simulated is what
- * the host sees of one. Every verb takes one turn of the loop and can be told
- * to fail. Loop thread only.
+ * Devices of a simulated machine: plugging, its balloon, links and the sizes of disks. The guest
+ * inside has no use for a device, so what is simulated is what the host sees of one; images are
+ * left alone. Every verb takes one turn of the loop and can be told to fail. Loop thread only.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "backend/sim/sim_internal.h"
 #include "base/base.h"
+#include "vm/disk.h"
+#include "vm/image.h"
+#include "vm/record.h"
 
 /* A verb under way. */
 typedef struct act {
@@ -101,6 +103,45 @@ int mvm__sim_balloon(mvm_vm *vm, int64_t bytes, mvm__job *job, mvm_err *err)
     (void)err;
     a->number = bytes;
     a->effect = inflate;
+    return 0;
+}
+
+/* Where the image is left as it is, only the configuration can say how large the disk is now. */
+static void grow(act *a)
+{
+    mvm_value bytes = {.type = MVM_T_INT, .as.integer = a->number};
+
+    mvm__record_note(a->device, "size", &bytes);
+}
+
+/* What a disk has, or will have when the verbs under way are done. */
+static int64_t disk_size(mvm__sim *sim, const mvm_record *disk)
+{
+    int64_t size = mvm_record_int(disk, "size"), in_image = 0;
+    mvm_err none;
+
+    if (mvm__image_size(mvm_record_str(disk, "path"), mvm_record_str(disk, "format"), &in_image,
+                        &none) == 0)
+        size = MVM_MAX(size, in_image);
+    mvm__list_each (l, &sim->acts) {
+        const act *a = mvm__container_of(l, act, link);
+        if (a->effect == grow && a->device == disk)
+            size = MVM_MAX(size, a->number);
+    }
+    return size;
+}
+
+int mvm__sim_resize(mvm_vm *vm, mvm_record *disk, int64_t bytes, mvm__job *job, mvm_err *err)
+{
+    char name[48];
+    int rc = mvm__disk_check_growth(disk, mvm__vm_device_name(vm, disk, name),
+                                    disk_size(mvm__sim_of(vm), disk), bytes, err);
+
+    if (rc != 0)
+        return rc;
+    act *a = act_begin(vm, "resize", disk, job);
+    a->number = bytes;
+    a->effect = grow;
     return 0;
 }
 

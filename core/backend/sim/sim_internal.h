@@ -214,6 +214,7 @@ void mvm__sim_devices_clear(mvm__sim *sim); /* verbs under way end with an error
 int mvm__sim_plug(mvm_vm *vm, mvm_record *device, mvm__job *job, mvm_err *err);
 int mvm__sim_unplug(mvm_vm *vm, mvm_record *device, mvm__job *job, mvm_err *err);
 int mvm__sim_balloon(mvm_vm *vm, int64_t bytes, mvm__job *job, mvm_err *err);
+int mvm__sim_resize(mvm_vm *vm, mvm_record *disk, int64_t bytes, mvm__job *job, mvm_err *err);
 int mvm__sim_set_link(mvm_vm *vm, mvm_record *net, bool up, mvm__job *job, mvm_err *err);
 
 /* ---- the machine (sim.c, sim_script.c)

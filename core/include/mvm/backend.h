@@ -135,6 +135,9 @@ void mvm__vm_on_port_writable(mvm_vm *vm, mvm_record *device);
 /* A device is lost though the machine runs (its server died): an "error" event. The device stays
  * attached, and its I/O fails. */
 void mvm__vm_on_device_lost(mvm_vm *vm, mvm_record *device, const mvm_err *err);
+/* The guest has let go of a device that it was not asked for: an "error" event. It is attached no
+ * more. No-op when it has been taken out already. */
+void mvm__vm_on_device_gone(mvm_vm *vm, mvm_record *device);
 /* Any other event of MVM_EVENT_MAP. */
 void mvm__vm_emit(mvm_vm *vm, const mvm_event *event);
 
