@@ -8,18 +8,6 @@
 
 #define RESIZE_SECONDS 30
 
-static int64_t check_size(lua_State *L, int idx)
-{
-    int64_t bytes = 0;
-    mvm_err err;
-
-    if (lua_type(L, idx) != LUA_TSTRING)
-        return mvl_arg_integer(L, idx, "the size");
-    if (mvm_parse_size(lua_tostring(L, idx), &bytes, &err) != 0)
-        mvl_fail(L, &err);
-    return bytes;
-}
-
 /// disk:resize(size: size, opts?: {timeout?: number}) -> device
 /// Grows a disk. While its machine is up, the guest sees the new capacity at once (30 s). While it
 /// is down, the image is grown; an `ephemeral` disk is larger from its next start on. Raises
@@ -33,7 +21,7 @@ int mvl_disk_resize(lua_State *L)
 
     if (strcmp(mvm_record_schema(disk)->kind, "disk") != 0)
         return mvl_failf(L, MVM_ECONFIG, NULL, "a %s has no resize", mvm_record_schema(disk)->kind);
-    int64_t bytes = check_size(L, 2);
+    int64_t bytes = mvl_arg_size(L, 2, "the size");
     double timeout = mvl_opt_timeout(L, 3, RESIZE_SECONDS, NULL);
     if (mvl_of(L)->checking)
         return mvl_fail_plan(L);

@@ -41,9 +41,7 @@ mvm__vsc_conn *mvm__vsc_add(mvm__vsc *core, uint64_t cid, uint32_t port, uint32_
     conn->port = port;
     conn->guest_port = guest_port;
     conn->state = state;
-    conn->window = core->conns < MVM__VSC_FEW    ? MVM__VSC_WINDOW_FEW
-                   : core->conns < MVM__VSC_SOME ? MVM__VSC_WINDOW
-                                                 : MVM__VSC_WINDOW_MANY;
+    conn->window = core->conns < MVM__VSC_FEW ? MVM__VSC_WINDOW : MVM__VSC_WINDOW_MANY;
     core->conns++;
     mvm__list_append(&core->all, &conn->link);
     mvm__list_append(bucket_of(core, cid, port, guest_port), &conn->bucket);
@@ -184,8 +182,10 @@ size_t mvm__vsc_send(mvm__vsc_conn *conn, mvm__buf *from, bool all)
     return len;
 }
 
-/* Each of these tells costs the guest an interrupt. Linux has no more on the way than fits into the
- * window that it gives itself, whatever ours is. */
+/*
+ * Each update costs the guest an interrupt. Linux has no more on the way than the window that it
+ * gives us, whatever ours is.
+ */
 void mvm__vsc_consumed(mvm__vsc_conn *conn, size_t len)
 {
     uint32_t window = MVM_MIN(conn->window, conn->guest_window);

@@ -171,7 +171,7 @@ void mvm__modules_late(void);
 void mvm__net_setup(void);
 void mvm__net_late(void); /* DHCP on the interfaces that were given no address */
 /* An interface came or has gone; NULL: look at all. */
-void mvm__net_device(const char *interface, bool removed);
+void mvm__net_device(const char *name, bool removed);
 void mvm__net_child(pid_t pid);
 void mvm__terminals_start(void);
 void mvm__terminals_scan(void);

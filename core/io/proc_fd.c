@@ -5,13 +5,37 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/base.h"
 #include "io/proc_child.h"
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Any other child that ends meanwhile sends a signal, which must not cut it short. */
+static bool wait_for(int sock, double seconds)
+{
+    struct pollfd pfd = {.fd = sock, .events = POLLIN};
+    double end = now() + seconds;
+    int rc;
+
+    do {
+        double left = MVM_MAX(end - now(), 0);
+        rc = poll(&pfd, 1, (int)(left * 1000));
+    } while (rc < 0 && errno == EINTR);
+    return rc > 0;
+}
 
 /* -1: it closed the socket, or the time is over. */
 static int receive(int sock, double seconds)
@@ -26,10 +50,9 @@ static int receive(int sock, double seconds)
                          .msg_iovlen = 1,
                          .msg_control = control.room,
                          .msg_controllen = sizeof(control.room)};
-    struct pollfd pfd = {.fd = sock, .events = POLLIN};
     int fd = -1;
 
-    if (poll(&pfd, 1, (int)(seconds * 1000)) <= 0 || recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) <= 0)
+    if (!wait_for(sock, seconds) || recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) <= 0)
         return -1;
     struct cmsghdr *head = CMSG_FIRSTHDR(&msg);
     if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS &&

@@ -95,7 +95,7 @@ static int connect_to(const place *at)
 
 int mvm__sock_dial(const char *path, mvm_err *err)
 {
-    place at;
+    place at = {.dir = -1};
 
     if (find_place(path, &at, err) != 0)
         return -1;
@@ -125,7 +125,7 @@ static int bind_and_listen(int fd, const place *at)
 int mvm__sock_listen(const char *dir, const char *name, mvm_err *err)
 {
     MVM_AUTO_FREE char *path = mvm__asprintf("%s/%s", dir, name);
-    place at;
+    place at = {.dir = -1};
 
     if (find_place(path, &at, err) != 0)
         return -1;
@@ -179,7 +179,7 @@ static int listen_at(const char *path, int fd, const place *at, mvm_err *err)
 
 int mvm__sock_listen_path(const char *path, mvm_err *err)
 {
-    place at;
+    place at = {.dir = -1};
 
     if (find_place(path, &at, err) != 0)
         return -1;

@@ -57,7 +57,7 @@ static int read_qcow2(int fd, const char *path, mvm_qcow2 *image, mvm_err *err)
 
 static int size_of(int fd, const char *path, const char *format, int64_t *size, mvm_err *err)
 {
-    mvm_qcow2 image;
+    mvm_qcow2 image = {0};
     struct stat st;
 
     if (fstat(fd, &st) != 0)
@@ -101,7 +101,7 @@ static int write_zeros(int fd, uint64_t from, uint64_t to)
  * cleared, then one small write in the header makes them count. */
 static int grow_qcow2(int fd, const char *path, int64_t size, mvm_err *err)
 {
-    mvm_qcow2 image;
+    mvm_qcow2 image = {0};
     uint8_t bytes[16];
     struct stat st;
     int rc = read_qcow2(fd, path, &image, err);

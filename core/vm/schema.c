@@ -116,7 +116,8 @@ static const mvm_field vsock_fields[] = {
          "Unix socket for other programs: `CONNECT port` and a newline lead to the guest's port; "
          "what the guest connects to arrives at `PATH_port`."},
     {"kernel", MVM_T_BOOL, .fallback = "false",
-     .doc = "Use the host kernel's vhost-vsock instead of macvm's own device."},
+     .doc = "Use the host kernel's vhost-vsock instead of macvm's own device: its CIDs and ports "
+            "are the whole host's, and there is no `unix`."},
     {0},
 };
 

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- One cold start. Prints "ready", and what passed between the agent's first bytes and this line.
--- usage: macvm run boot.lua [DIRECTORY KIND...]: with a device of each of these kinds, whose files are in the directory.
--- Where the host has no such device it prints "can't: REASON" instead.
+-- usage: macvm run boot.lua [DIRECTORY KIND...]: with a device of each of these kinds, with files in the directory;
+-- where the host has no such device it prints "can't: REASON" instead.
 local macvm = require "macvm"
 local dir = arg[1]
 

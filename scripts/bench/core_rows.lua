@@ -95,8 +95,8 @@ function core.rows(found, add)
   local ratio_exec = median(port.exec) / (median(port.echo) + median(port.fork))
   local ratio_push = median(port.dd_file) / median(port.push)
   local _, peak = bench.spread(port.rss_peak)
-  add("| cold start of a one-VM lab to \"ready\" | %s | raw QEMU, q35 and its defaults, bzImage: %s | %.2f | <= 0.85 | %s |",
-      seconds(cold.ours), seconds(cold.raw), ratio_cold, verdict(ratio_cold <= 0.85))
+  add("| cold start of a one-VM lab to \"ready\" | %s | raw QEMU, q35 and its defaults, bzImage: %s | %.2f "
+    .. "| <= 0.85 | %s |", seconds(cold.ours), seconds(cold.raw), ratio_cold, verdict(ratio_cold <= 0.85))
   add("| macvm's own share: its start to QEMU's exec | %s | | | | |", ms(found.before))
   add("| ... and the agent's ready mark to the next Lua statement | %s | | %.1f ms | <= 30 ms | %s |",
       ms(cold.added_after), added, verdict(added <= 30))
@@ -111,15 +111,16 @@ function core.rows(found, add)
 end
 
 function core.how(found, add)
-  add("* Cold start, %d pairs: from the fork of `macvm run scripts/bench/boot.lua` to its line \"ready\", against",
+  add("* Cold start, %d pairs: from the fork of `macvm run scripts/bench/boot.lua` to its line \"ready\", against the",
       #found.cold.ours)
-  add "  the fork of `qemu-system-x86_64 -machine q35 -m 256M -nographic -kernel bzImage -initrd ...` to the first byte of"
-  add "  the agent's port. Same kernel package, same initramfs, same accelerator; macvm boots the unpacked vmlinux."
-  add "* Own share: a stand-in for QEMU writes down when it was started; the ready mark is the `ready` entry of `vm.timeline`."
-  add("* `exec`: %d round trips, string form (the guest's `sh -c`). The bare echo is one byte through a second port of the",
+  add "  fork of `qemu-system-x86_64 -machine q35 -m 256M -nographic -kernel bzImage -initrd ...` to the first byte of the"
+  add "  agent's port. Same kernel package, same initramfs, same accelerator; macvm boots the unpacked vmlinux."
+  add "* Own share: a stand-in for QEMU writes down when it was started; the ready mark is the `ready` entry of"
+  add "  `vm.timeline`."
+  add("* `exec`: %d round trips, string form (the guest's `sh -c`). The bare echo is one byte through a second port of",
       #found.port.exec)
-  add "  same machine without macvm, whose guest runs `cat` on it; the guest's fork and exec is a shell loop over `/bin/true`"
-  add("  in the same guest. One byte through a `cat` behind the agent takes %s.", fine_ms(found.port.cat))
+  add "  the same machine without macvm, whose guest runs `cat` on it; the guest's fork and exec is a shell loop over"
+  add("  `/bin/true` in the same guest. One byte through a `cat` behind the agent takes %s.", fine_ms(found.port.cat))
   add("* Push: %d MiB of random bytes to the guest's tmpfs; `dd bs=64k` in the guest of the same", PUSH_MIB)
   add "  machine without macvm reads as many from its second port."
   add "* Memory: VmHWM of macvm after all of that. Sim events: `os.clock()` around sending and handling."

@@ -1,12 +1,10 @@
 -- SPDX-License-Identifier: MIT
---[[
-Block writes in each `sync` mode: macvm's machine against QEMU without macvm, with the same kernel, initramfs,
-accelerator and images, the device as one types it. Timed by the guest's own clock on both sides.
+-- Block writes in each `sync` mode: macvm's machine against QEMU without macvm, with the same kernel, initramfs,
+-- accelerator and images, the device as one types it. Timed by the guest's own clock on both sides.
 
-    local disk = dofile "scripts/bench/disk_rows.lua"
-    local found = disk.measure(pairs, { probe =, macvm =, scratch =, sh =, quoted =, raw = argv, say = })
-    disk.rows(found, add, verdict)     -- add(format, ...) takes one line of the report's table
-]]
+local bench = require "lib"
+local median, verdict = bench.median, bench.verdict
+local ROUNDS = 2
 
 local MODES = { { "full", "writeback" }, { "fsync", "writeback" }, { "none", "unsafe" } }
 local STREAM_MIB, FLUSHES = 64, 60
@@ -26,13 +24,6 @@ local SCRIPT = ([[
         echo disk $(cat $d/serial) $began $between $(now)
     done; done]]):format(STREAM_MIB * 16, FLUSHES)
 
-local function median(list)
-  local sorted = table.move(list, 1, #list, 1, {})
-  table.sort(sorted)
-  local half = #sorted // 2
-  return #sorted % 2 == 1 and sorted[half + 1] or (sorted[half] + sorted[half + 1]) / 2
-end
-
 local function parse(text, into)
   local n = 0
   for mode, began, between, ended in text:gmatch "disk (%w+) (%S+) (%S+) (%S+)" do
@@ -51,25 +42,26 @@ end
 
 local disk = {}
 
-function disk.measure(rounds, with)
+function disk.measure()
   local found = { ours = empty(), raw = empty() }
-  local argv = { with.probe, "guest", SCRIPT, "--" }
-  table.move(with.raw, 1, #with.raw, #argv + 1, argv)
+  local lean = bench.raw_lean()
+  local argv = { bench.probe, "guest", SCRIPT, "--" }
+  table.move(lean, 1, #lean, #argv + 1, argv)
   for _, mode in ipairs(MODES) do
-    with.sh(("truncate -s %dM %s/%s.img"):format(STREAM_MIB, with.scratch, mode[1]))
+    bench.sh(("truncate -s %dM %s/%s.img"):format(STREAM_MIB, bench.scratch, mode[1]))
     table.move({ "-drive", ("if=none,id=%s,format=raw,discard=unmap,cache=%s,file=%s/%s.img"):format(mode[1], mode[2],
-      with.scratch, mode[1]), "-device", ("virtio-blk-pci,drive=%s,serial=%s"):format(mode[1], mode[1]) }, 1, 4,
+      bench.scratch, mode[1]), "-device", ("virtio-blk-pci,drive=%s,serial=%s"):format(mode[1], mode[1]) }, 1, 4,
       #argv + 1, argv)
   end
-  for round = 1, rounds do
-    with.say("disks %d of %d", round, rounds)
-    parse(with.sh(with.quoted { with.macvm, "run", "scripts/bench/disk.lua", with.scratch, SCRIPT }), found.ours)
-    parse(with.sh(with.quoted(argv)), found.raw)
+  for round = 1, ROUNDS do
+    bench.say("disks %d of %d", round, ROUNDS)
+    parse(bench.sh(bench.quoted { bench.macvm, "run", "scripts/bench/disk.lua", bench.scratch, SCRIPT }), found.ours)
+    parse(bench.sh(bench.quoted(argv)), found.raw)
   end
   return found
 end
 
-function disk.rows(found, add, verdict)
+function disk.rows(found, add)
   for _, mode in ipairs(MODES) do
     local ours, raw = found.ours[mode[1]], found.raw[mode[1]]
     local function rate(list) return STREAM_MIB * 1.048576 / median(list) end
@@ -81,6 +73,12 @@ function disk.rows(found, add, verdict)
     add("| ... 4 KiB and a flush, by a process each | %.2f ms | %.2f ms | %.2f | >= %.2f | %s |",
       median(ours.flush) * 1000, median(raw.flush) * 1000, flush, TARGET, verdict(flush >= TARGET))
   end
+end
+
+function disk.how(_, add)
+  add("* Disk: %d rounds of 3 times 4 streams of %d MiB (`dd bs=64k oflag=direct conv=fsync`) and %d single blocks in",
+      ROUNDS, STREAM_MIB, FLUSHES)
+  add "  each mode, by both sides to the same image."
 end
 
 return disk

@@ -10,9 +10,8 @@
  *   probe push BYTES FILE -- QEMU...  time until the guest's dd has written BYTES to FILE
  *   probe pull BYTES -- QEMU...    time until BYTES of the guest's dd have come out of the port
  *   probe guest SCRIPT -- QEMU...  what the guest's `sh -c SCRIPT` prints
- *   probe tcp receive|send|trips|opens PORT COUNT   against a server at 127.0.0.1: MB/s of COUNT
- *                                  bytes, seconds of a round trip of 64 bytes (the median),
- * connections a second
+ *   probe tcp receive|send|trips PORT COUNT   against a server at 127.0.0.1: MB/s of COUNT
+ *                                  bytes, seconds of a round trip of 64 bytes (the median)
  *
  * In QEMU's arguments, @AGENT@ and @PORT@ stand for the descriptors of the two ports' sockets.
  * Called by the name qemu-system-*, it is a stand-in for QEMU: it writes the time to the file
@@ -371,26 +370,11 @@ static double tcp_trips(int port, long count)
     return took[count / 2];
 }
 
-/* A byte there and back each: a user network answers before the guest does. */
-static double tcp_opens(int port, long count)
-{
-    double began = now();
-
-    for (long i = 0; i < count; i++) {
-        int fd = tcp_dial(port);
-        write_all(fd, "x", 1);
-        wait_byte(fd);
-        close(fd);
-    }
-    return (double)count / (now() - began);
-}
-
 static int bench_tcp(const char *verb, int port, long count)
 {
     double figure = strcmp(verb, "receive") == 0 ? tcp_stream(port, false, count)
                     : strcmp(verb, "send") == 0  ? tcp_stream(port, true, count)
-                    : strcmp(verb, "trips") == 0 ? tcp_trips(port, count)
-                                                 : tcp_opens(port, count);
+                                                 : tcp_trips(port, count);
 
     return printf("%.6g\n", figure) < 0;
 }
@@ -482,7 +466,7 @@ int main(int argc, char **argv)
             return bench_guest(argv[2], command);
     }
     fputs("usage: probe lines|boot|echo N|push BYTES FILE|pull BYTES|guest SCRIPT -- COMMAND...\n"
-          "       probe tcp receive|send|trips|opens PORT COUNT\n",
+          "       probe tcp receive|send|trips PORT COUNT\n",
           stderr);
     return 2;
 }

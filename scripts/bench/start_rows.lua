@@ -2,7 +2,7 @@
 -- What each kind of device adds to a machine's start, and all of them together.
 
 local bench = require "lib"
-local ROUNDS = 5
+local ROUNDS = 4
 local KINDS = { "disk", "share", "net", "vsock", "console", "entropy", "balloon", "display", "keyboard", "pointer",
                 "clipboard", "sound" }
 
@@ -60,8 +60,9 @@ function start.rows(found, add)
 end
 
 function start.how(_, add)
-  add("* Start with a device: as the cold start above; %d rounds, each through all rows, the difference is the median of a", ROUNDS)
-  add "  round's. A machine has the devices that it is given and no others: without one it pays for none."
+  add("* Start with a device: as the cold start above, in %d rounds through all rows; the difference is the median of",
+      ROUNDS)
+  add "  the rounds'. A machine has the devices that it is given and no others: without one it pays for none."
 end
 
 return start

@@ -18,6 +18,7 @@ local encode = require "macvm.json"
 
 local NAME = "control"
 local CONNECTIONS_MAX, LINE_MAX = 64, 65536
+local ANSWER_MAX = 16 * LINE_MAX -- it may list many machines
 local LINE_TIMEOUT = 10 -- seconds
 local SCREEN_BYTES, ROWS = 16384, 24
 
@@ -175,9 +176,9 @@ function control.ask(dir, request, timeout)
     local line
     ok, line = pcall(function()
         stream:write(encode(request) .. "\n", { timeout = timeout })
-        return stream:read("l", { timeout = timeout, limit = 16 * LINE_MAX })
+        return stream:read("l", { timeout = timeout, limit = ANSWER_MAX })
     end)
-    local answer = ok and line and decode(line)
+    local answer = ok and line and decode(line, ANSWER_MAX)
     if type(answer) ~= "table" then
         stream:close()
         return nil, true

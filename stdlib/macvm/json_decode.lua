@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Reads JSON into plain Lua values: json_decode(text) -> value, or nil and what is wrong. Bounded, because the text is
--- somebody else's: at most 64 KiB, 16 levels deep. null is nil, so it leaves no trace in a table.
+-- Reads JSON into plain Lua values: json_decode(text, limit) -> value, or nil and what is wrong. Bounded, because the
+-- text is somebody else's: at most `limit` bytes (64 KiB), 16 levels deep. null is nil, so it leaves no trace in a table.
 
 local SIZE_MAX, DEPTH_MAX = 65536, 16
 
@@ -109,8 +109,9 @@ function read_value(text, at, depth)
     return read_number(text, at)
 end
 
-return function(text)
-    if #text > SIZE_MAX then return nil, ("more than %d bytes"):format(SIZE_MAX) end
+return function(text, limit)
+    limit = limit or SIZE_MAX
+    if #text > limit then return nil, ("more than %d bytes"):format(limit) end
     local ok, value, after = pcall(read_value, text, skip(text, 1), 0)
     if ok then
         after = skip(text, after)

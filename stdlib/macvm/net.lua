@@ -13,6 +13,8 @@ local PAUSE = 0.2 -- seconds between two looks: a guest does not tell when it ge
 
 local ADDRESS_OPTIONS = { net = "userdata", family = "string", timeout = "number" }
 local FAMILIES = { ipv4 = "-4", ipv6 = "-6" }
+local FORMS = { ipv4 = "inet (%d+%.%d+%.%d+%.%d+)[/ ]", ipv6 = "inet6 (%x*:[%x:.]+)[/ ]" }
+local TEXT_MAX = 45 -- bytes of an address
 
 -- $1: the Ethernet address, $2: the family. Status 3: no such interface (yet).
 local ADDRESS = [[
@@ -51,7 +53,8 @@ local function look(vm, mac, family, deadline)
     if result.status ~= 0 and result.status ~= 3 then
         fail(vm, "guest", "can't ask for its addresses: " .. (result.stderr:match "[^\n]+" or "`ip` failed"))
     end
-    return result.stdout:match "inet6? ([%x.:]+)"
+    local address = result.stdout:match(FORMS[family]) -- the guest's words: no more than looks like one
+    return address and #address <= TEXT_MAX and address or nil
 end
 
 --- vm:address(opts?: {net?: device, family?: "ipv4"|"ipv6", timeout?: number}) -> string

@@ -61,11 +61,11 @@
 ---@class macvm.vsock.spec
 ---@field cid? integer Context identifier of the guest; left out: one that no other machine of the lab has.
 ---@field unix? string Unix socket for other programs: `CONNECT port` and a newline lead to the guest's port; what the guest connects to arrives at `PATH_port`.
----@field kernel? boolean Use the host kernel's vhost-vsock instead of macvm's own device.
+---@field kernel? boolean Use the host kernel's vhost-vsock instead of macvm's own device: its CIDs and ports are the whole host's, and there is no `unix`.
 
 --- A console. Every machine has a serial one; the first of type `serial` configures it.
 ---@class macvm.console.spec
----@field type? "serial"|"hvc" `serial`: a serial port. `hvc`: a virtio console.
+---@field type? "serial"|"hvc" `serial`: a serial port. `hvc`: a virtio console, quick, but QEMU drops what it is told faster than macvm takes it.
 ---@field id? string Its name in `vm.consoles`; left out: `serial`, `serial1`, or `hvc0`, `hvc1`, ...
 ---@field log? string File that everything printed on the console is appended to.
 

@@ -44,6 +44,12 @@ local function pipe(lab, words, input)
     return out, tonumber(status)
 end
 
+-- The list of these is longer than any request may be.
+local CROWD = [[
+    local crowd = {}
+    for i = 1, 1000 do crowd[i] = macvm.vm { name = ("x"):rep(60) .. i } end
+]] .. LAB
+
 local function refused(lab, words, ...)
     local out, status = pipe(lab, words)
     t.eq(status, 2, out)
@@ -220,6 +226,14 @@ t.case("which lab is meant", function()
     t.eq(status, 0, out)
     end_lab(lab)
     refused(lab, "web", "no running lab has a machine called `web`")
+end)
+
+t.case("a lab with a thousand machines", function()
+    local lab = start_lab("web", { text = CROWD })
+    local out, status = pipe(lab, "web", "echo crowd-8\n")
+    t.eq(status, 0, out)
+    t.has(out, "\ncrowd-8\r\n")
+    end_lab(lab)
 end)
 
 t.case("the socket is private, and what is said to it is bounded", function()

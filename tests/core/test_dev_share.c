@@ -131,7 +131,8 @@ static void test_virtiofs(void **state)
 
     check(s, dev,
           "-chardev socket,id=share0-socket,path=SOCKET\n"
-          "-device vhost-user-fs-pci,id=share0,chardev=share0-socket,tag=a,,b,queue-size=1024\n");
+          "-device vhost-user-fs-pci,id=share0,bus=hot,chardev=share0-socket,tag=a,,b,"
+          "queue-size=1024\n");
 }
 
 static void test_plugged_in(void **state)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -63,6 +64,29 @@ static void test_refused(void **state)
     check_reaped();
 }
 
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    kill(info->si_pid, number); /* it goes on when it has interrupted us */
+}
+
+/* Other children end meanwhile, and each sends a signal. */
+static void test_given_after_a_signal(void **state)
+{
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+    struct sigaction old;
+    char words[64];
+    mvm_err err;
+
+    (void)state;
+    assert_int_equal(0, sigaction(SIGUSR1, &action, &old));
+    int fd = ask("signal", 20, words, &err);
+    assert_int_equal(0, sigaction(SIGUSR1, &old, NULL));
+    assert_true(fd >= 0);
+    close(fd);
+    check_reaped();
+}
+
 static void test_not_there(void **state)
 {
     const char *const argv[] = {"/nonexistent/helper", NULL};
@@ -87,6 +111,18 @@ static void ended(void *ud, int error)
     (void)error;
 }
 
+static void disturb_parent(void)
+{
+    sigset_t set;
+    int number;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    kill(getppid(), SIGUSR1);
+    sigwait(&set, &number);
+}
+
 /* The program's side: mvm__pipe_write_fd is what we send descriptors with. */
 static int be_helper(const char *word)
 {
@@ -101,6 +137,8 @@ static int be_helper(const char *word)
         return write(3, "x", 1) == 1 ? 0 : 1;
     if (strcmp(word, "hang") == 0)
         pause();
+    if (strcmp(word, "signal") == 0)
+        disturb_parent();
     mvm_loop *loop = mvm_loop_new();
     mvm__pipe *pipe = mvm__pipe_open(loop, 3, &ops, NULL);
     if (mvm__pipe_write_fd(pipe, "x", 1, fd) != 1)
@@ -113,6 +151,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_given),
+        cmocka_unit_test(test_given_after_a_signal),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_not_there),
     };

@@ -303,7 +303,7 @@ static void test_close_while_commands_fail(void **state)
     s->peer = -1;
     while (s->trace[0] == '\0')
         mvm_loop_step(s->loop, false);
-    assert_string_equal("a:io b:cancelled closed ", s->trace);
+    assert_string_equal("a:cancelled b:cancelled closed ", s->trace);
 }
 
 static void test_no_greeting(void **state)

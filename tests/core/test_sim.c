@@ -585,6 +585,23 @@ static void record_run(int64_t seed, mvm__buf *record)
     assert_int_equal(0, mvm_lab_close(lab));
 }
 
+static void test_one_console(void **state)
+{
+    mvm_vm *vm = vm_new(*state, "web");
+    mvm_err err;
+
+    for (int i = 0; i < 2; i++) {
+        mvm_record *console = mvm_record_new(mvm_schema_find("console"));
+        if (i == 1)
+            set_str(console, "type", "hvc");
+        assert_int_equal(0, mvm_vm_attach(vm, console, &err));
+        mvm_record_unref(console);
+        assert_int_equal(i == 0 ? 0 : MVM_EUNSUPPORTED, mvm_vm_check(vm, &err));
+    }
+    assert_string_equal("devices[2]", err.field);
+    mvm_vm_unref(vm);
+}
+
 static void test_same_seed_same_run(void **state)
 {
     mvm__buf one = {0}, again = {0}, other = {0};
@@ -638,6 +655,7 @@ int main(void)
         T(files),
         T(no_space_left),
         T(console_is_a_shell),
+        T(one_console),
         T(same_seed_same_run),
         T(two_thousand_machines),
     };

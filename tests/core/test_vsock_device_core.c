@@ -135,6 +135,13 @@ static void test_credit_wraps(void **state)
     send_next(conn, 512, &h);
     assert_int_equal(h.op, MVM__VSOCK_CREDIT_UPDATE);
     assert_int_equal(h.fwd_cnt, MVM__VSC_WINDOW - 11);
+    /* Half of the smaller of both windows is worth an update: its own is 1000. */
+    conn->received += 500;
+    mvm__vsc_consumed(conn, 499);
+    assert_false(mvm__vsc_has_packet(conn));
+    mvm__vsc_consumed(conn, 1);
+    send_next(conn, 512, &h);
+    assert_int_equal(h.op, MVM__VSOCK_CREDIT_UPDATE);
     mvm__buf_free(&buf);
     mvm__vsc_release(conn);
     mvm__vsc_free(core);

@@ -8,6 +8,15 @@ local function count(vm, id)
     return tonumber(vm:must(("grep -lx 0x%04x /sys/bus/virtio/devices/*/device 2>/dev/null | wc -l"):format(id)))
 end
 
+-- Switches off every slot that has a device of this Virtio id, as a guest may that nobody asked to.
+local EJECT = [[
+    for slot in /sys/bus/pci/slots/*; do
+        for id in /sys/bus/pci/devices/$(cat $slot/address).0/virtio*/device; do
+            [ "$(cat $id 2>/dev/null)" = %s ] && echo 0 >$slot/power
+        done
+    done
+    true]]
+
 return {
     machine = function()
         return {}
@@ -58,6 +67,73 @@ return {
         end,
     },
     {
+        name = "of what was there from the start disks and shares can go, the others say why not",
+        run = function(ctx)
+            local dir = ctx.host_path "cold"
+            assert(os.execute("mkdir -p " .. dir))
+            local devices = {
+                macvm.net {}, macvm.entropy {}, macvm.balloon {}, macvm.vsock {}, macvm.keyboard {},
+                macvm.share { tag = "nine", path = dir, driver = "9p" },
+                macvm.disk { path = ctx.host_path "cold.img", size = "1M", create = true, id = "cold" },
+                macvm.share { tag = "cold", path = dir, mount = "/mnt/cold" },
+            }
+            local vm <close> = ctx.boot { devices = devices }
+            for i = 1, 6 do
+                local err = ctx.raises("unsupported", vm.detach, vm, devices[i])
+                ctx.match(err.message, "was there from the start, and can't be detached while the machine runs$")
+                ctx.match(err.hint, "stop the machine")
+                ctx.eq(vm.devices[i], devices[i])
+            end
+            vm:must "echo there >/mnt/cold/file && grep -qx cold /sys/block/vd*/serial"
+            vm:detach(devices[8])
+            vm:detach(devices[7])
+            ctx.eq(#vm.devices, 6)
+            ctx.eq(count(vm, 26), 0)
+            vm:must "! grep -q /mnt/cold /proc/mounts && ! grep -qx cold /sys/block/vd*/serial"
+            vm:attach(devices[8])
+            ctx.eq(vm:must "cat /mnt/cold/file", "there\n")
+            vm:stop { timeout = 30 }
+            vm:detach(devices[1])
+            ctx.eq(#vm.devices, 6)
+        end,
+    },
+    {
+        name = "a guest that lets go unasked: an event, and it is attached no more",
+        run = function(ctx)
+            local vm = ctx.machine
+            local entropy, told = macvm.entropy {}, nil
+            local sub <close> = vm:on("error", function(_, err) told = err end)
+            vm:attach(entropy)
+            vm:eventually("grep -q virtio_rng /sys/class/misc/hw_random/rng_current", { timeout = 10 })
+            vm:must(EJECT:format "0x0004")
+            ctx.until_true(function() return told end)
+            ctx.eq(told.code, "guest")
+            ctx.match(told.message, "entropy entropy1: the guest let go of it unasked")
+            ctx.eq(#vm.devices, 0)
+            ctx.raises("config", vm.detach, vm, entropy)
+            vm:attach(entropy)
+            vm:eventually("grep -q virtio_rng /sys/class/misc/hw_random/rng_current", { timeout = 10 })
+            vm:detach(entropy)
+        end,
+    },
+    {
+        name = "what has no name of its own is counted anew when one has gone",
+        run = function(ctx)
+            local vm = ctx.machine
+            local first, second, third = macvm.net {}, macvm.net {}, macvm.net {}
+            vm:attach(first):attach(second)
+            local mac = vm:stats().net.net2.mac
+            vm:detach(first)
+            ctx.eq(vm:stats().net.net1.mac, mac)
+            ctx.eq(vm:stats().net.net2, nil)
+            ctx.eq(vm:address { net = second }, "10.0.3.15")
+            vm:attach(third)
+            ctx.eq(vm:stats().net.net1.mac, mac)
+            ctx.ok(vm:stats().net.net2.mac ~= mac)
+            vm:detach(second):detach(third)
+        end,
+    },
+    {
         name = "in a machine that is paused, and one that goes down on the way",
         run = function(ctx)
             local vm <close> = ctx.boot()
@@ -65,9 +141,14 @@ return {
             vm:pause()
             vm:attach(entropy)
             ctx.raises("timeout", vm.detach, vm, entropy, { timeout = 0.2 })
+            local stopped = vm:stats().pid
+            os.execute("kill -STOP " .. stopped) -- so that it does not answer before it ends
             local waiting = macvm.spawn(function() return pcall(vm.attach, vm, macvm.net {}) end)
+            macvm.sleep(0)
             vm:kill()
-            waiting:join()
+            local attached, err = waiting:join()
+            ctx.eq(attached, false)
+            ctx.eq(err.code, "state")
             ctx.raises("config", vm.detach, vm, macvm.entropy {})
             ctx.eq(vm.state, "stopped")
         end,

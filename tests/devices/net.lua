@@ -118,6 +118,22 @@ return {
         end,
     },
     {
+        name = "what the guest says is its address is no more than that",
+        run = function(ctx)
+            local vm = ctx.machine
+            local ip = vm:must "command -v ip":match "%S+"
+            local lie = [[mv %s /tmp/ip && printf '#!/bin/sh\necho "inet %s/24"\n' >%s && chmod 755 %s]]
+            for _, text in ipairs { "1.2.3.4.5", ("1"):rep(200) .. ".1.1.1", "cafe", "$(id)" } do
+                vm:must(lie:format(ip, text:gsub("%$", "\\$"), ip, ip))
+                local ok, err = pcall(vm.address, vm, { timeout = 0.3 })
+                vm:must("mv /tmp/ip " .. ip)
+                ctx.eq(ok, false)
+                ctx.eq(err.code, "timeout")
+            end
+            ctx.eq(vm:address(), "10.0.2.15")
+        end,
+    },
+    {
         name = "the gateway is there, and names are looked up",
         run = function(ctx)
             local vm = ctx.machine

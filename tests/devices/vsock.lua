@@ -83,8 +83,8 @@ return {
         name = "what a handler wrote arrives though it returns at once; a guest that resets is told apart",
         run = function(ctx)
             local outcome
-            local a <close> = ctx.machine:listen(2001, function(channel) channel:write(BLOCK) end)
-            local b <close> = ctx.machine:listen(2002, function(channel)
+            local _ <close> = ctx.machine:listen(2001, function(channel) channel:write(BLOCK) end)
+            local _ <close> = ctx.machine:listen(2002, function(channel)
                 outcome = { pcall(function() return channel:read "a" end) }
             end)
             local peer = program(ctx, ctx.machine, "connect", "2", "2001")
@@ -164,7 +164,7 @@ return {
                 ctx.eq(refused:read("l", { timeout = 10 }), nil)
             end
             local got
-            local listener <close> = core.listen(path .. "_2010", function(stream)
+            local _ <close> = core.listen(path .. "_2010", function(stream)
                 got = stream:read "l"
                 stream:write "answer\n"
                 stream:shutdown()
@@ -198,7 +198,7 @@ return {
             local checked = vm:exec({ "/tmp/kernel" }, { timeout = 50 })
             ctx.match(checked.stdout, "\nall well\n$")
             ctx.eq(checked.status, 0)
-            local listener <close> = vm:listen(2020, function(channel) channel:write("heard " .. channel:read "a") end)
+            local _ <close> = vm:listen(2020, function(channel) channel:write("heard " .. channel:read "a") end)
             ctx.eq(vm:must { "/tmp/kernel", "dial", "2", "2020", "10" }, "heard hello\n")
             ctx.match(vm:must { "/tmp/kernel", "dial", "2", "2021", "10" }, "nobody listens on .* 2021")
             ctx.match(vm:must { "/tmp/kernel", "dial", "78", "2020", "10" }, "nobody listens on")
@@ -208,7 +208,7 @@ return {
         name = "a reboot resets the connections, and the device goes on",
         run = function(ctx)
             local vm <close> = ctx.boot { devices = { macvm.vsock {} } }
-            local server <close> = serve(ctx, vm, "echo", "1004")
+            local _ <close> = serve(ctx, vm, "echo", "1004")
             local channel = vm:connect(1004)
             channel:write "x\n"
             ctx.eq(channel:read "l", "x")
@@ -216,7 +216,7 @@ return {
             vm:reboot()
             local ok, value = reader:join()
             ctx.ok(not ok or value == nil, "a connection outlived its guest")
-            local again <close> = serve(ctx, vm, "echo", "1005")
+            local _ <close> = serve(ctx, vm, "echo", "1005")
             local fresh <close> = vm:connect(1005)
             fresh:write "y\n"
             ctx.eq(fresh:read "l", "y")

@@ -168,6 +168,8 @@ void vsd_enable(vsd *d, bool on)
 {
     for (uint32_t i = 0; i < 2; i++)
         tell_state(d, MVM__VHU_SET_VRING_ENABLE, i, on);
+    if (!d->doomed)
+        vsd_ask_u64(d, MVM__VHU_GET_FEATURES); /* all before it has been done */
 }
 
 void vsd_start(vsd *d, uint16_t rx_base, uint16_t tx_base)
@@ -195,8 +197,8 @@ void vsd_start(vsd *d, uint16_t rx_base, uint16_t tx_base)
     }
     if (d->features & MVM__VHU_F_PROTOCOL)
         vsd_enable(d, true);
-    if (!d->doomed)
-        vsd_ask_u64(d, MVM__VHU_GET_FEATURES); /* all before it has been done */
+    else if (!d->doomed)
+        vsd_ask_u64(d, MVM__VHU_GET_FEATURES);
 }
 
 static void set_buffer(vsd *d, unsigned ring, uint16_t head, uint16_t flags, uint32_t len)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backend/qemu/arch.h"
 #include "backend/qemu/plan.h"
 #include "base/base.h"
 #include "io/sock.h"
@@ -163,8 +164,14 @@ void mvm__dev_pci(mvm__dev *dev, mvm_qemu_parts *parts, const char *driver)
     mvm_qemu_part_add(parts, MVM_QEMU_DEVICE, driver, dev->id);
     if (!modern && (strncmp(driver, "virtio-", 7) == 0 || strncmp(driver, "vhost-", 6) == 0))
         mvm_qemu_key_text(parts, "disable-legacy", "on");
-    if (dev->hot)
+    if (dev->bus[0])
         mvm_qemu_key_text(parts, "bus", dev->bus);
+}
+
+void mvm__dev_removable(mvm__dev *dev)
+{
+    if (!dev->hot && mvm__arch_of(dev->run->vm)->slots == 0)
+        memcpy(dev->bus, "hot", sizeof("hot"));
 }
 
 int mvm__dev_listen(mvm__dev *dev, char name[32], mvm_err *err)

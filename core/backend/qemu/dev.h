@@ -38,7 +38,7 @@ struct mvm__dev {
     char id[24];        /* in QEMU: "disk0"; of its parts: this, or this with a suffix */
     char name[48];      /* for people: its id or tag, or "disk1" */
     bool hot;           /* plugged in while the machine ran */
-    char bus[8];        /* of one that is plugged in: where */
+    char bus[8];        /* of one that can be taken out: where it is, else "" */
     mvm_qemu_parts parts;
     size_t step;      /* plugging: how many parts QEMU has; unplugging: how many are left */
     mvm__job *job;    /* its plugging or unplugging */
@@ -86,6 +86,9 @@ void mvm__balloon_figures(mvm_vm *vm);
 
 /* Begins a device on the machine's PCI bus, or, for one that is plugged in, where it can be. */
 void mvm__dev_pci(mvm__dev *dev, mvm_qemu_parts *parts, const char *driver);
+/* Before that, of one that is there from the start: it goes where it can be taken out later, if the
+ * machine has such a place without end. */
+void mvm__dev_removable(mvm__dev *dev);
 /* A socket on which this process listens, in QEMU's working directory under `name`, which is
  * filled; for a CHARDEV with the key "path". MVM_EIO. */
 int mvm__dev_listen(mvm__dev *dev, char name[32], mvm_err *err);
@@ -98,7 +101,7 @@ void mvm__dev_settled(mvm__dev *dev);
 bool mvm__devs_settling(const mvm__run *run);
 
 /* dev_disk.c */
-int mvm__disk_resize(mvm_vm *vm, mvm_record *disk, int64_t bytes, mvm__job *job, mvm_err *err);
+int mvm__disk_resize(mvm_vm *vm, mvm_record *record, int64_t bytes, mvm__job *job, mvm_err *err);
 /* Whether QEMU's words say that the image of this disk is in use; *err says it better. */
 bool mvm__disk_locked(const mvm__dev *dev, const char *words, mvm_err *err);
 

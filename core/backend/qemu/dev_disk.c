@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "backend/qemu/arch.h"
 #include "backend/qemu/dev.h"
 #include "backend/qemu/disk.h"
 #include "base/base.h"
@@ -131,9 +130,9 @@ static void parts(mvm__dev *dev, mvm_qemu_parts *p)
     } else {
         add_image(dev->record, p, node);
     }
+    if (dev != dev->run->boot_dev)
+        mvm__dev_removable(dev);
     mvm__dev_pci(dev, p, "virtio-blk-pci");
-    if (!dev->hot && dev != dev->run->boot_dev && mvm__arch_of(dev->run->vm)->slots == 0)
-        mvm_qemu_key_text(p, "bus", "hot"); /* so that it can be taken out, like one plugged in */
     mvm_qemu_key_text(p, "drive", node);
     mvm_qemu_key_fmt(p, "serial", "%.20s", dev->name);
     mvm_qemu_key_text(p, "werror", "report");
@@ -176,8 +175,8 @@ typedef struct resizing {
 static void on_resized(void *ud, const mvm_qmp_value *value, const mvm_err *err)
 {
     resizing *r = ud;
-    bool refused =
-        err && err->code == MVM_EBACKEND; /* QEMU may yet do what it was slow to answer */
+    /* Else QEMU may yet do what it was slow to answer. */
+    bool refused = err && err->code == MVM_EBACKEND;
     mvm__dev *dev = refused ? mvm__dev_by_id(r->run, r->id) : NULL;
 
     (void)value;
@@ -187,8 +186,7 @@ static void on_resized(void *ud, const mvm_qmp_value *value, const mvm_err *err)
     mvm__free(r);
 }
 
-/* The new size counts from here on: QEMU would shrink a disk for whoever asks for less meanwhile.
- */
+/* The new size counts from here on: QEMU would shrink a disk for who asks for less meanwhile. */
 int mvm__disk_resize(mvm_vm *vm, mvm_record *record, int64_t bytes, mvm__job *job, mvm_err *err)
 {
     mvm__run *run = mvm__run_of(vm);

@@ -220,6 +220,7 @@ static void parts_virtiofs(mvm__dev *dev, const share *s, mvm_qemu_parts *p)
     snprintf(socket, sizeof(socket), "%s-socket", dev->id);
     mvm_qemu_part_add(p, MVM_QEMU_CHARDEV, "socket", socket);
     mvm_qemu_key_text(p, "path", s->socket);
+    mvm__dev_removable(dev);
     mvm__dev_pci(dev, p, "vhost-user-fs-pci");
     mvm_qemu_key_text(p, "chardev", socket);
     mvm_qemu_key_text(p, "tag", mvm_record_str(dev->record, "tag"));

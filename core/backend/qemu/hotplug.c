@@ -250,6 +250,13 @@ int mvm__hotplug_unplug(mvm_vm *vm, mvm_record *device, mvm__job *job, mvm_err *
         mvm_err_hint(err, "stop the machine to take it out");
         return MVM_ECONFIG;
     }
+    if (!dev->bus[0]) {
+        mvm_fail(err, MVM_EUNSUPPORTED,
+                 "%s was there from the start, and can't be detached while the machine runs",
+                 dev->name);
+        mvm_err_hint(err, "stop the machine to take it out, or attach it when it runs");
+        return MVM_EUNSUPPORTED;
+    }
     dev->tries = 0;
     int rc = ask_unplug(dev, err);
     if (rc == 0) {

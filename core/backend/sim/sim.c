@@ -355,6 +355,25 @@ static int sim_check(mvm_vm *vm, mvm_err *err)
     return 0;
 }
 
+/* Only the console that every machine has is simulated; a device may configure that. */
+static int sim_check_device(mvm_vm *vm, const mvm_record *device, const char *at, mvm_err *err)
+{
+    mvm_record *d;
+    size_t i = 0;
+
+    if (strcmp(mvm_record_schema(device)->kind, "console") != 0)
+        return 0;
+    while ((d = mvm_record_item(mvm_vm_config(vm), "devices", i)) != NULL &&
+           (mvm_record_schema(d) != mvm_record_schema(device) ||
+            strcmp(mvm_record_str(d, "type"), "serial") != 0))
+        i++;
+    if (d == device)
+        return 0;
+    mvm_fail(err, MVM_EUNSUPPORTED, "the sim back end has one console, a serial one");
+    mvm_err_field(err, "%s", at);
+    return MVM_EUNSUPPORTED;
+}
+
 /* Devices may be configured, so that a lab can be rehearsed, but its guest sees none of them. */
 static const char *sim_cannot(mvm_vm *vm, const char *what)
 {
@@ -392,6 +411,7 @@ const mvm_backend_ops mvm__backend_sim = {
     .probe = sim_probe,
     .findings = sim_findings,
     .check = sim_check,
+    .check_device = sim_check_device,
     .cannot = sim_cannot,
     .start = sim_start,
     .pause = sim_pause,

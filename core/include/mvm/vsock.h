@@ -26,8 +26,8 @@ typedef struct mvm_vsock_listener mvm_vsock_listener;
 typedef void (*mvm_vsock_accept_fn)(void *ud, mvm_stream *stream, uint32_t port);
 
 /* Takes what the guest of `vm` connects to at `port` of the host (CID 2), in this run and later
- * ones. MVM_ECONFIG: that port of this machine is listened to already. It holds no reference on the
- * machine. */
+ * ones. MVM_ECONFIG: that port of this machine is listened to already; or the device is the
+ * kernel's, and somebody else on the host has the port. It holds no reference on the machine. */
 mvm_vsock_listener *mvm_vsock_listen(mvm_vm *vm, uint32_t port, mvm_vsock_accept_fn fn, void *ud,
                                      mvm_err *err);
 void mvm_vsock_listener_close(mvm_vsock_listener *listener); /* connections live on; NULL is fine */
