@@ -154,17 +154,36 @@ static void set_entries(lua_State *L, mvm_record *rec, const char *path, const m
                    f->name, "expected %s", "strings as keys");
 }
 
+/* What a list of n has besides would be lost without a word. */
+static void refuse_rest(lua_State *L, const char *path, const mvm_field *f, int idx, lua_Integer n,
+                        int level)
+{
+    char name[64];
+
+    lua_pushnil(L);
+    while (lua_next(L, idx)) {
+        lua_pop(L, 1);
+        lua_Integer i = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0;
+        if (i >= 1 && i <= n)
+            continue;
+        if (i < 1)
+            fail_field(L, level, "devices = { macvm.net {}, ... }", path, f->name, "expected %s",
+                       "a list");
+        snprintf(name, sizeof(name), "%s[%lld]", f->name, (long long)n + 1);
+        fail_field(L, level, "a list has no gaps: vm:attach adds what may be missing", path, name,
+                   "%s", "is nil");
+    }
+}
+
 static void append_devices(lua_State *L, mvm_record *rec, const char *path, const mvm_field *f,
                            int idx, int level)
 {
     mvm_err err;
     char name[64];
 
-    for (lua_Integer i = 1;; i++) {
-        int type = lua_geti(L, idx, i);
-        if (type == LUA_TNIL)
-            break;
-        snprintf(name, sizeof(name), "%s[%lld]", f->name, (long long)i);
+    lua_Integer n = 0;
+    for (; lua_geti(L, idx, n + 1) != LUA_TNIL; n++) {
+        snprintf(name, sizeof(name), "%s[%lld]", f->name, (long long)n + 1);
         if (!luaL_testudata(L, -1, mvl_device_class.tname))
             fail_field(L, level, "such as macvm.disk { path = \"data.img\" }", path, name,
                        "expected %s", "a device");
@@ -174,10 +193,7 @@ static void append_devices(lua_State *L, mvm_record *rec, const char *path, cons
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
-    lua_pushnil(L);
-    if (lua_rawlen(L, idx) == 0 && lua_next(L, idx))
-        fail_field(L, level, "devices = { macvm.net {}, ... }", path, f->name, "expected %s",
-                   "a list");
+    refuse_rest(L, path, f, idx, n, level);
 }
 
 void mvl_record_set(lua_State *L, mvm_record *rec, const char *path, const char *field, int idx,
@@ -346,8 +362,13 @@ int64_t mvl_arg_size(lua_State *L, int idx, const char *what)
     int64_t bytes = 0;
     mvm_err err;
 
-    if (lua_type(L, idx) != LUA_TSTRING)
+    if (lua_type(L, idx) == LUA_TNUMBER)
         return mvl_arg_integer(L, idx, what);
+    if (lua_type(L, idx) != LUA_TSTRING) {
+        mvm_fail(&err, MVM_ECONFIG, "%s must be a size, got %s", what, type_or_nil(L, idx));
+        mvm_err_hint(&err, "bytes as an integer, or a text such as \"512M\" or \"2G\"");
+        mvl_fail(L, &err);
+    }
     if (mvm_parse_size(lua_tostring(L, idx), &bytes, &err) != 0)
         mvl_fail(L, &err);
     return bytes;

@@ -3,6 +3,7 @@
 #include "mvl.h"
 
 #include <limits.h>
+#include <string.h>
 
 #include "mvm/device.h"
 #include "mvm/input.h"
@@ -10,6 +11,16 @@
 #define SCREENSHOT_SECONDS 30
 #define INPUT_SECONDS      10.0
 #define EVENT_SECONDS      0.05 /* more for every event, which takes a hundredth at most by itself */
+
+/* Text for what ends at a zero byte: the rest of it would be lost without a word. */
+static const char *arg_word(lua_State *L, int idx, const char *what, size_t *len)
+{
+    const char *text = mvl_arg_text(L, idx, what, len);
+
+    if (strlen(text) != *len)
+        mvl_failf(L, MVM_ECONFIG, NULL, "%s: there is a zero byte in it", what);
+    return text;
+}
 
 /* ---- looking --------------------------------------------------------------------------- */
 
@@ -28,7 +39,8 @@ static int screenshot_then(lua_State *L, const mvm_err *err)
 int mvl_vm_screenshot(lua_State *L)
 {
     mvl_vm *self = mvl_check_vm_box(L, 1);
-    const char *path = mvl_arg_text(L, 2, "the path of the picture", NULL);
+    size_t len;
+    const char *path = arg_word(L, 2, "the path of the picture", &len);
     double timeout = mvl_opt_timeout(L, 3, SCREENSHOT_SECONDS, NULL);
 
     if (!*path)
@@ -108,7 +120,7 @@ int mvl_vm_key(lua_State *L)
 {
     gesture g = {0};
 
-    g.text = mvl_arg_text(L, 2, "the keys", &g.len);
+    g.text = arg_word(L, 2, "the keys", &g.len);
     return perform(L, build_chord, &g, 3, NULL);
 }
 
@@ -150,7 +162,7 @@ int mvl_vm_click(lua_State *L)
     lua_settop(L, 4);
     if (lua_istable(L, 4)) {
         if (lua_getfield(L, 4, "button") != LUA_TNIL) /* stays on the stack */
-            g.button = mvl_arg_text(L, -1, "the button", NULL);
+            g.button = arg_word(L, -1, "the button", &g.len);
         if (lua_getfield(L, 4, "double") != LUA_TNIL && !lua_isboolean(L, -1))
             return mvl_failf(L, MVM_ECONFIG, NULL, "double must be true or false, got %s",
                              luaL_typename(L, -1));

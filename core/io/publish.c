@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -76,9 +77,14 @@ static bool give_name(int fd, const char *temp, bool *named)
 
 int mvm__publish(const char *from, const char *to, mvm_err *err)
 {
+    struct stat st;
     uint64_t salt = 0;
     bool named;
 
+    /* A file that took a device's place would be the device's name from now on. */
+    if (stat(to, &st) == 0 && !S_ISREG(st.st_mode))
+        return mvm_fail(err, MVM_EIO, "can't write %s: it is %s", to,
+                        S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");
     MVM_AUTO_FD int in = open(from, O_RDONLY | O_CLOEXEC);
     if (in < 0)
         return mvm_fail(err, MVM_EIO, "can't read %s: %s", from, strerror(errno));

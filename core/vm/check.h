@@ -24,5 +24,7 @@ int mvm__check_disk(mvm_vm *vm, const mvm_record *disk, const char *at, mvm_err 
 int mvm__check_share(mvm_vm *vm, const mvm_record *share, const char *at, mvm_err *err);
 int mvm__check_net(mvm_vm *vm, const mvm_record *net, const char *at, mvm_err *err);
 int mvm__check_vsock(mvm_vm *vm, const mvm_record *vsock, const char *at, mvm_err *err);
+int mvm__check_console(mvm_vm *vm, const mvm_record *console, const char *at, mvm_err *err);
+int mvm__check_display(mvm_vm *vm, const mvm_record *display, const char *at, mvm_err *err);
 
 #endif

@@ -16,10 +16,18 @@ static const struct {
     size_t most; /* of them in one machine */
     int (*check)(mvm_vm *vm, const mvm_record *device, const char *at, mvm_err *err);
 } g_kinds[] = {
-    {"disk", 24, mvm__check_disk},  {"net", 8, mvm__check_net}, {"share", 16, mvm__check_share},
-    {"vsock", 1, mvm__check_vsock}, {"console", 8, NULL},       {"entropy", 1, NULL},
-    {"balloon", 1, NULL},           {"sound", 1, NULL},         {"display", 1, NULL},
-    {"keyboard", 1, NULL},          {"pointer", 1, NULL},       {"clipboard", 1, NULL},
+    {"disk", 24, mvm__check_disk},
+    {"net", 8, mvm__check_net},
+    {"share", 16, mvm__check_share},
+    {"vsock", 1, mvm__check_vsock},
+    {"console", 8, mvm__check_console},
+    {"entropy", 1, NULL},
+    {"balloon", 1, NULL},
+    {"sound", 1, NULL},
+    {"display", 1, mvm__check_display},
+    {"keyboard", 1, NULL},
+    {"pointer", 1, NULL},
+    {"clipboard", 1, NULL},
 };
 
 mvm_record *mvm__check_next(const mvm_vm *vm, size_t *i, const char *kind)

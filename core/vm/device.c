@@ -68,6 +68,11 @@ mvm_vm *mvm_device_vm(mvm_lab *lab, const mvm_record *device, mvm_err *err)
     return found;
 }
 
+static const char *article(const mvm_record *device)
+{
+    return strchr("aeiou", mvm_record_schema(device)->kind[0]) ? "an" : "a";
+}
+
 static int need_device(mvm_vm *vm, const mvm_record *device, mvm_err *err)
 {
     if (has_device(vm, device))
@@ -80,8 +85,9 @@ static int need_device(mvm_vm *vm, const mvm_record *device, mvm_err *err)
 int mvm_vm_attach(mvm_vm *vm, mvm_record *device, mvm_err *err)
 {
     if (mvm_vm_up(vm))
-        return mvm__vm_fail(vm, err, MVM_ESTATE, "can't attach a %s: the machine is %s",
-                            mvm_record_schema(device)->kind, mvm_state_word(vm->state));
+        return mvm__vm_fail(vm, err, MVM_ESTATE, "can't attach %s %s: the machine is %s",
+                            article(device), mvm_record_schema(device)->kind,
+                            mvm_state_word(vm->state));
     int rc = mvm_record_append(vm->config, "devices", device, err);
     if (rc != 0)
         mvm_err_vm(err, vm->name);
@@ -91,8 +97,9 @@ int mvm_vm_attach(mvm_vm *vm, mvm_record *device, mvm_err *err)
 int mvm_vm_detach(mvm_vm *vm, mvm_record *device, mvm_err *err)
 {
     if (mvm_vm_up(vm))
-        return mvm__vm_fail(vm, err, MVM_ESTATE, "can't detach a %s: the machine is %s",
-                            mvm_record_schema(device)->kind, mvm_state_word(vm->state));
+        return mvm__vm_fail(vm, err, MVM_ESTATE, "can't detach %s %s: the machine is %s",
+                            article(device), mvm_record_schema(device)->kind,
+                            mvm_state_word(vm->state));
     if (need_device(vm, device, err) != 0)
         return MVM_ECONFIG;
     mvm__record_unplug(vm->config, "devices", device);
@@ -104,7 +111,7 @@ static int may_plug(mvm_vm *vm, const char *verb, const mvm_record *device, mvm_
     const char *kind = mvm_record_schema(device)->kind;
     char action[64], ability[64];
 
-    snprintf(action, sizeof(action), "%s a %s", verb, kind);
+    snprintf(action, sizeof(action), "%s %s %s", verb, article(device), kind);
     snprintf(ability, sizeof(ability), "hotplug.%s", kind);
     return mvm__job_allowed(vm, action, ability, err);
 }
@@ -119,7 +126,8 @@ mvm_wait *mvm_vm_plug(mvm_vm *vm, mvm_record *device, const mvm_waiter *waiter, 
 {
     char what[64];
 
-    snprintf(what, sizeof(what), "a %s to be attached", mvm_record_schema(device)->kind);
+    snprintf(what, sizeof(what), "%s %s to be attached", article(device),
+             mvm_record_schema(device)->kind);
     if (may_plug(vm, "attach", device, err) != 0)
         return NULL;
     if (!mvm__record_plug(vm->config, "devices", device)) {
@@ -151,7 +159,8 @@ mvm_wait *mvm_vm_unplug(mvm_vm *vm, mvm_record *device, const mvm_waiter *waiter
 {
     char what[64];
 
-    snprintf(what, sizeof(what), "the guest to let go of a %s", mvm_record_schema(device)->kind);
+    snprintf(what, sizeof(what), "the guest to let go of %s %s", article(device),
+             mvm_record_schema(device)->kind);
     if (need_device(vm, device, err) != 0 || may_plug(vm, "detach", device, err) != 0)
         return NULL;
     mvm__job *job = mvm__job_new(vm, device, waiter, what);

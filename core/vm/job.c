@@ -51,6 +51,11 @@ mvm_wait *mvm__job_begun(mvm__job *job, int rc, mvm_err *err)
     return NULL;
 }
 
+bool mvm__job_waited(const mvm__job *job)
+{
+    return job->wait != NULL;
+}
+
 void mvm__job_tell(mvm__job *job, const char *fmt, ...)
 {
     char text[sizeof(job->wait->what)];

@@ -78,7 +78,7 @@ static size_t distance(const char *a, const char *b, size_t limit)
 
 const char *mvm_nearest(const char *word, const char *const *candidates, size_t n)
 {
-    size_t best = 1 + strlen(word) / 3;
+    size_t best = MVM_MAX(strlen(word) / 3, 1);
     const char *found = NULL;
 
     for (size_t i = 0; i < n; i++) {

@@ -45,8 +45,8 @@ local function agent_port()
   local blob = bench.scratch .. "/blob"
   sh(("head -c %d /dev/urandom >%s"):format(PUSH_MIB << 20, quote(blob)))
   local found = { echo = {}, dd_null = {}, dd_file = {} }
-  for round = 1, 3 do
-    bench.say("agent's port %d of 3", round)
+  for round = 1, bench.rounds do
+    bench.say("agent's port %d of %d", round, bench.rounds)
     bench.collect(found, bench.run_lua("agent.lua", blob))
     local lean = bench.raw_lean()
     for _, seconds in ipairs(bench.numbers(quoted { bench.probe, "echo", "200", "--", table.unpack(lean) })) do

@@ -1,9 +1,11 @@
 -- SPDX-License-Identifier: MIT
 -- What the subjects of `make bench` share: running programs, medians, and the machines that macvm's is compared with.
--- One table; its `pairs` is how many turns the two sides of a comparison take.
+-- One table; its `pairs` is how many turns the two sides of a comparison take,
+-- `rounds` how many where a turn is many measurements.
 
 local build = os.getenv "BUILD" or "build"
 local bench = { pairs = tonumber(os.getenv "PAIRS" or 7) }
+bench.rounds = math.max(1, bench.pairs // 2)
 
 -- ---- programs --------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 -- What each kind of device adds to a machine's start, and all of them together.
 
 local bench = require "lib"
-local ROUNDS = 4
 local KINDS = { "disk", "share", "net", "vsock", "console", "entropy", "balloon", "display", "keyboard", "pointer",
                 "clipboard", "sound" }
 
@@ -20,8 +19,8 @@ end
 function start.measure()
   local found = { none = {}, all = {}, missing = {} }
   for _, kind in ipairs(KINDS) do found[kind] = {} end
-  for round = 1, ROUNDS do
-    bench.say("start-up with each device %d of %d", round, ROUNDS)
+  for round = 1, bench.rounds do
+    bench.say("start-up with each device %d of %d", round, bench.rounds)
     found.none[round] = boot()
     local able = {}
     for _, kind in ipairs(KINDS) do
@@ -59,9 +58,9 @@ function start.rows(found, add)
   row("... with all of them", "all")
 end
 
-function start.how(_, add)
+function start.how(found, add)
   add("* Start with a device: as the cold start above, in %d rounds through all rows; the difference is the median of",
-      ROUNDS)
+      #found.none)
   add "  the rounds'. A machine has the devices that it is given and no others: without one it pays for none."
 end
 

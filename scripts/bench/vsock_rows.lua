@@ -3,7 +3,7 @@
 
 local bench = require "lib"
 local median, verdict = bench.median, bench.verdict
-local ROUNDS, PORT_BYTES = 3, 64 << 20
+local PORT_BYTES = 64 << 20
 
 local vsock = {}
 
@@ -15,8 +15,8 @@ end
 
 function vsock.measure()
   local found, bytes = { port_send = {}, port_receive = {} }, tostring(PORT_BYTES)
-  for round = 1, ROUNDS do
-    bench.say("vsock %d of %d", round, ROUNDS)
+  for round = 1, bench.rounds do
+    bench.say("vsock %d of %d", round, bench.rounds)
     bench.collect(found, bench.run_lua("vsock.lua", bench.peer, bench.probe))
     local lean = bench.raw_lean()
     table.insert(found.port_send, port("push", bytes, "/dev/null", "--", table.unpack(lean)))

@@ -437,6 +437,7 @@ static void test_screenshot(void **state)
 {
     scene *s = *state;
     char text[16] = "";
+    struct stat st;
 
     assert_int_equal(MVM_ECONFIG, shoot(s, s->path)); /* no display */
     prepared(s, "display");
@@ -449,6 +450,11 @@ static void test_screenshot(void **state)
         fclose(f);
     }
     assert_int_equal(MVM_EIO, shoot(s, s->dir));
+    assert_int_equal(0, unlink(s->path));
+    assert_int_equal(0, mkfifo(s->path, 0600)); /* it stays, as would a device */
+    assert_int_equal(MVM_EIO, shoot(s, s->path));
+    assert_int_equal(0, stat(s->path, &st));
+    assert_true(S_ISFIFO(st.st_mode));
     assert_int_equal(MVM_EIO, shoot(s, "/nowhere/at/all.png"));
     s->refuse = true;
     assert_int_equal(MVM_EBACKEND, shoot(s, s->path));

@@ -195,6 +195,34 @@ static void test_the_end_before_the_answer(void **state)
     assert_string_equal("the machine went down first", s->end.err.message);
 }
 
+/* Who gave up is not told of it again, who asks anew is. */
+static void test_asked_anew(void **state)
+{
+    static const char busy[] =
+        "{\"error\":{\"class\":\"GenericError\",\"desc\":"
+        "\"Device balloon0 is already in the process of unplug\"},\"id\":2}\n";
+    scene *s = *state;
+    const mvm__dev *dev = have(s, "balloon");
+    ending first;
+
+    mvm__job *job = mvm__job_new(s->vm, dev->record, waiter_for(&first, 10), "it");
+    mvm_wait *wait = job->wait;
+    assert_int_equal(0, mvm__hotplug_unplug(s->vm, dev->record, job, NULL));
+    say(s, "{\"return\":{},\"id\":1}\n");
+    mvm__job *other = job_for(s, dev);
+    assert_int_equal(MVM_ESTATE, mvm__hotplug_unplug(s->vm, dev->record, other, NULL));
+    mvm__job_abandon(other);
+    mvm_wait_cancel(wait);
+    turn(s);
+    assert_int_equal(MVM_ECANCELLED, first.err.code);
+    unplug(s, dev);
+    say(s, busy);
+    assert_int_equal(0, s->end.calls);
+    say_deleted(s, "balloon0");
+    check_end(s, 0);
+    assert_int_equal(1, first.calls);
+}
+
 static void test_unasked(void **state)
 {
     scene *s = *state;
@@ -244,6 +272,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_event_before_a_refusal, setup, teardown),
         cmocka_unit_test_setup_teardown(test_event_before_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_end_before_the_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_asked_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unasked, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_never_was_there, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deleted_while_it_comes, setup, teardown),

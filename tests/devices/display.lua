@@ -145,9 +145,16 @@ return {
             ctx.match(ctx.raises("config", vm.click, vm, WIDTH, 0).hint, "0 to 799")
             ctx.raises("config", vm.click, vm, -1, 0)
             ctx.raises("config", vm.click, vm, 1, 1, { button = "lft" })
+            ctx.raises("config", vm.key, vm, "a\0b")
+            ctx.raises("config", vm.screenshot, vm, ctx.host_path "a.png" .. "\0b")
             ctx.raises("config", vm.screenshot, vm)
             ctx.raises("io", vm.screenshot, vm, ctx.host_path "none/a.png")
             ctx.raises("unsupported", vm.attach, vm, macvm.display {})
+            local taken = ctx.host_path "taken"
+            assert(assert(io.open(taken, "w")):close())
+            local other = ctx.vm { devices = { macvm.entropy {}, macvm.display { vnc = taken } } }
+            ctx.eq(ctx.raises("config", other.start, other).field, "devices[2].vnc")
+            assert(os.remove(taken))
         end,
     },
     {

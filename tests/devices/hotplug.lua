@@ -140,13 +140,20 @@ return {
             local entropy = macvm.entropy {}
             vm:pause()
             vm:attach(entropy)
+            local err = ctx.raises("timeout", vm.detach, vm, entropy, { timeout = 0.2 })
+            ctx.match(err.message, "waiting for .*: the guest to let go of an entropy$")
+            vm:resume()
+            vm:detach(entropy) -- it is waited for again
+            vm:pause()
+            vm:attach(entropy)
             ctx.raises("timeout", vm.detach, vm, entropy, { timeout = 0.2 })
             local stopped = vm:stats().pid
             os.execute("kill -STOP " .. stopped) -- so that it does not answer before it ends
             local waiting = macvm.spawn(function() return pcall(vm.attach, vm, macvm.net {}) end)
             macvm.sleep(0)
             vm:kill()
-            local attached, err = waiting:join()
+            local attached
+            attached, err = waiting:join()
             ctx.eq(attached, false)
             ctx.eq(err.code, "state")
             ctx.raises("config", vm.detach, vm, macvm.entropy {})

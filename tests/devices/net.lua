@@ -121,12 +121,15 @@ return {
         name = "what the guest says is its address is no more than that",
         run = function(ctx)
             local vm = ctx.machine
-            local ip = vm:must "command -v ip":match "%S+"
-            local lie = [[mv %s /tmp/ip && printf '#!/bin/sh\necho "inet %s/24"\n' >%s && chmod 755 %s]]
+            local liar = [[#!/bin/busybox sh
+                case "$2" in
+                *"scope global"*) echo 'inet %s/24' ;;
+                *) exec /bin/busybox sh "$@" ;;
+                esac]]
             for _, text in ipairs { "1.2.3.4.5", ("1"):rep(200) .. ".1.1.1", "cafe", "$(id)" } do
-                vm:must(lie:format(ip, text:gsub("%$", "\\$"), ip, ip))
+                vm:must("cat >/bin/liar && chmod 755 /bin/liar && ln -sf liar /bin/sh", { stdin = liar:format(text) })
                 local ok, err = pcall(vm.address, vm, { timeout = 0.3 })
-                vm:must("mv /tmp/ip " .. ip)
+                vm:must "ln -sf busybox /bin/sh && rm /bin/liar"
                 ctx.eq(ok, false)
                 ctx.eq(err.code, "timeout")
             end

@@ -17,4 +17,10 @@ for file in sound display hotplug entropy; do
     "$MACVM" run tests/devices/run.lua "$file" >"$log" 2>&1 || status=1
     grep -v ' passed, ' "$log" # the cases of all are counted, not the last file's
 done
+if "$MACVM" run examples/devices/all.lua >&2; then
+    echo "ok - every device at once, sound among them"
+else
+    echo "not ok - every device at once, sound among them"
+    status=1
+fi
 exit $status

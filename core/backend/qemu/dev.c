@@ -123,6 +123,16 @@ bool mvm__devs_event(mvm__run *run, const char *name, const mvm_qmp_value *data)
     return false;
 }
 
+void mvm__dev_field(const mvm__dev *dev, const char *field, mvm_err *err)
+{
+    mvm_record *d;
+
+    for (size_t i = 0; (d = mvm_record_item(mvm_vm_config(dev->run->vm), "devices", i)) != NULL;
+         i++)
+        if (d == dev->record)
+            mvm_err_field(err, "devices[%zu].%s", i + 1, field);
+}
+
 /* ---- finding one --------------------------------------------------------------------- */
 
 mvm__dev *mvm__dev_of(const mvm__run *run, const mvm_record *record)

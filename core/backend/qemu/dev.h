@@ -64,6 +64,8 @@ void mvm__devs_release(mvm__run *run); /* jobs under way end */
 void mvm__devs_live(mvm__run *run);
 bool mvm__devs_event(mvm__run *run, const char *name, const mvm_qmp_value *data);
 mvm__dev *mvm__dev_of(const mvm__run *run, const mvm_record *record);
+/* Names a field of the device as what the error is about. */
+void mvm__dev_field(const mvm__dev *dev, const char *field, mvm_err *err);
 mvm__dev *mvm__dev_by_id(const mvm__run *run, const char *id); /* of a part; NULL: none */
 /* The nth of a kind, NULL past the end. */
 mvm__dev *mvm__dev_nth(const mvm__run *run, const char *kind, size_t n);

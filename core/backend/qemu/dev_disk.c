@@ -52,17 +52,6 @@ static int prepare_image(mvm__dev *dev, disk *d, mvm_err *err)
     return writes_image(record) ? mvm__image_grow(path, format, wanted, err) : 0;
 }
 
-/* The field's path of an error about the image. */
-static void name_field(const mvm__dev *dev, mvm_err *err)
-{
-    mvm_record *d;
-
-    for (size_t i = 0; (d = mvm_record_item(mvm_vm_config(dev->run->vm), "devices", i)) != NULL;
-         i++)
-        if (d == dev->record)
-            mvm_err_field(err, "devices[%zu].path", i + 1);
-}
-
 static int prepare(mvm__dev *dev, mvm_err *err)
 {
     const char *dir = mvm_lab_dir(mvm_vm_lab(dev->run->vm), err);
@@ -73,7 +62,7 @@ static int prepare(mvm__dev *dev, mvm_err *err)
         return err ? err->code : MVM_EIO;
     int rc = prepare_image(dev, d, err);
     if (rc != 0)
-        name_field(dev, err);
+        mvm__dev_field(dev, "path", err);
     else if (is_ephemeral(dev->record))
         rc = mvm__overlay_make(dir, d->size, &d->overlay, err);
     return rc;
@@ -225,7 +214,7 @@ bool mvm__disk_locked(const mvm__dev *dev, const char *words, mvm_err *err)
             return false;
         mvm_fail(err, MVM_ECONFIG, "%s was in use by another process", path);
     }
-    name_field(dev, err);
+    mvm__dev_field(dev, "path", err);
     return true;
 }
 

@@ -185,8 +185,10 @@ static int prepare(mvm__dev *dev, mvm_err *err)
     if (!path)
         return 0;
     int fd = mvm__sock_listen_path(path, err);
-    if (fd < 0)
+    if (fd < 0) {
+        mvm__dev_field(dev, "vnc", err);
         return err ? err->code : MVM_EIO;
+    }
     vnc *v = mvm__alloc(sizeof(*v));
     v->fd = fd;
     if (lstat(path, &st) == 0) {

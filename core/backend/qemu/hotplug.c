@@ -208,7 +208,7 @@ static void on_asked(void *ud, const mvm_qmp_value *value, const mvm_err *err)
         remove_next(dev); /* the event came first */
         return;
     }
-    if (!err || !dev->job)
+    if (!err || !dev->job || strstr(err->message, "already in the process of unplug"))
         return;
     /* A PCI Express slot whose guest is still about to switch it on; no event tells when it is. */
     if (strstr(err->message, "guest is busy") && dev->tries++ < BUSY_TRIES)
@@ -237,11 +237,29 @@ static void ask_again(void *ud)
         done(dev, &err);
 }
 
+/* Who asked first has given up; the guest may do it still. */
+static int ask_anew(mvm__dev *dev, mvm__job *job, mvm_err *err)
+{
+    int rc = dev->asked || dev->again ? 0 : ask_unplug(dev, err);
+    mvm_err over;
+
+    if (rc != 0)
+        return rc;
+    mvm_fail(&over, MVM_ESTATE, "it was asked for anew");
+    done(dev, &over);
+    dev->job = job;
+    dev->leaving = true;
+    dev->tries = 0;
+    return 0;
+}
+
 int mvm__hotplug_unplug(mvm_vm *vm, mvm_record *device, mvm__job *job, mvm_err *err)
 {
     mvm__run *run = mvm__run_of(vm);
     mvm__dev *dev = mvm__dev_of(run, device);
 
+    if (dev && dev->leaving && !mvm__job_waited(dev->job))
+        return ask_anew(dev, job, err);
     if (!dev || dev->job)
         return mvm_fail(err, MVM_ESTATE, "%s is being attached or detached already",
                         dev ? dev->name : "it");

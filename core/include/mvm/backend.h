@@ -32,6 +32,8 @@
  * before on_exit. Nobody may wait for it any more by then: that is not the taker's business. */
 typedef struct mvm__job mvm__job;
 void mvm__job_done(mvm__job *job, const mvm_err *err);
+/* Somebody still does. */
+bool mvm__job_waited(const mvm__job *job);
 /* How far it has come: what now completes "timed out after 5 s waiting for ...". */
 void mvm__job_tell(mvm__job *job, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
