@@ -104,8 +104,8 @@ static int begin_ring(mvm__vhost *h, mvm__vhost_ring *ring, mvm_err *err)
     int rc = place_ring(h, ring, err);
     if (rc)
         return rc;
-    const char *fault = h->passive ? mvm__vring_join(&ring->v, ring->base)
-                                   : mvm__vring_begin(&ring->v, ring->base);
+    const char *fault =
+        h->passive ? mvm__vring_join(&ring->v, ring->base) : mvm__vring_begin(&ring->v, ring->base);
     if (fault)
         return mvm_fail(err, MVM_EGUEST, "the guest set up %s", fault);
     if (!ring->stopped_once || ring->old_avail != ring->base ||

@@ -17,14 +17,11 @@
 #include "device/vhost.h"
 #include "wire/vsock_wire.h"
 
-#define MVM__VSC_BUCKETS    2048u
-#define MVM__VSC_CONNS      4096u           /* at once; more are refused */
-#define MVM__VSC_WINDOW_FEW (1024u * 1024u) /* for the first: a guest rarely has to wait for more  \
-                                             */
+#define MVM__VSC_BUCKETS     2048u
+#define MVM__VSC_CONNS       4096u /* at once; more are refused */
 #define MVM__VSC_WINDOW      (256u * 1024u)
-#define MVM__VSC_WINDOW_MANY (64u * 1024u) /* for those beyond MVM__VSC_SOME: bounds the memory */
-#define MVM__VSC_FEW         32u
-#define MVM__VSC_SOME        256u
+#define MVM__VSC_WINDOW_MANY (64u * 1024u) /* for those beyond MVM__VSC_FEW: bounds the memory */
+#define MVM__VSC_FEW         256u
 #define MVM__VSC_OUT         (256u * 1024u) /* queued for the guest by send() */
 #define MVM__VSC_RESETS      1024u          /* waiting answers to packets of no connection */
 #define MVM__VSC_LINGER      8.0            /* seconds without progress after a close */

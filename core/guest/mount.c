@@ -328,8 +328,7 @@ void mvm__mount_over(struct mvm__mount *m)
     m->pipe = -1;
 }
 
-/* ---- the frame --------------------------------------------------------------------------------
- */
+/* ---- the frame ------------------------------------------------------------------------ */
 
 static bool get_text(mvm_agent_reader *r, char *out, size_t cap)
 {

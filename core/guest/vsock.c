@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * `vsock`, a command of macvm's own guest (a link to the agent): virtio sockets for shell scripts.
- *
- *   vsock connect CID PORT         standard input and output become the connection; CID 2 is the
- * host vsock listen PORT COMMAND...   runs the command for each connection, which is its standard
- *                                  input and output
- *   vsock cid                      prints this machine's CID
- *
  * A process of its own, not part of the agent that runs.
+ *
+ * vsock connect CID PORT: standard input and output become the connection; CID 2 is the host.
+ *
+ * vsock listen PORT COMMAND...: runs the command for each connection, which is its standard input
+ * and output.
+ *
+ * vsock cid: prints this machine's CID.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -24,6 +24,7 @@
 #define CHUNK         16384u
 #define CHUNKS_A_TURN 8
 #define BACKLOG       128
+#define KERNEL_MAX    (1024u * 1024u) /* bytes on their way to us, generously */
 
 /* ---- addresses ------------------------------------------------------------------------ */
 
@@ -256,11 +257,14 @@ static void read_some(conn *c)
     }
 }
 
-/* The peer takes nothing any more. What it sent before it went (the kernel's buffer is bounded) can
- * still be read, then the stream ends with the error. */
+/* The peer takes nothing any more. What it sent before it went can still be read, then the stream
+ * ends with the error. A peer may close one direction and send on: not more than a kernel holds. */
 static void write_failed(conn *c, int error)
 {
-    while (!c->s.eof && !c->s.failed && c->fd >= 0 && read_chunk(c))
+    size_t limit = mvm__buf_len(&c->s.in) + KERNEL_MAX;
+
+    while (!c->s.eof && !c->s.failed && c->fd >= 0 && mvm__buf_len(&c->s.in) < limit &&
+           read_chunk(c))
         ;
     fail(c, error);
 }

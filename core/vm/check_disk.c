@@ -33,6 +33,14 @@ static int check_fields(const mvm_vm *vm, const mvm_record *disk, const char *at
     return 0;
 }
 
+/* The directory of a path, with its slash. */
+static char *directory(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? mvm__strndup(path, (size_t)(slash - path) + 1) : mvm__strdup("./");
+}
+
 /* An image that create = true is going to make. */
 static int check_missing(const mvm_vm *vm, const mvm_record *disk, const char *at, int error,
                          mvm_err *err)
@@ -47,9 +55,8 @@ static int check_missing(const mvm_vm *vm, const mvm_record *disk, const char *a
     if (!mvm_record_has(disk, "size"))
         return mvm__check_fail(vm, at, "size", "as in size = \"4G\"", err,
                                "a disk that is created needs a size");
-    const char *slash = strrchr(path, '/');
-    MVM_AUTO_FREE char *dir = mvm__strndup(path, slash ? (size_t)(slash - path) + 1 : 0);
-    if (access(dir[0] ? dir : ".", W_OK | X_OK) != 0)
+    MVM_AUTO_FREE char *dir = directory(path);
+    if (access(dir, W_OK | X_OK) != 0)
         return mvm__check_fail(vm, at, "path", NULL, err, "%s can't be made: %s", path,
                                strerror(errno));
     return 0;
@@ -111,8 +118,7 @@ static void note_format(const mvm_vm *vm, const mvm_record *disk, const char *at
 static int check_direct(const mvm_vm *vm, const mvm_record *disk, const char *at, mvm_err *err)
 {
     const char *path = mvm_record_str(disk, "path");
-    const char *slash = strrchr(path, '/');
-    MVM_AUTO_FREE char *dir = mvm__strndup(path, slash ? (size_t)(slash - path) + 1 : 0);
+    MVM_AUTO_FREE char *dir = directory(path);
 
     if (strcmp(mvm_record_str(disk, "cache"), "uncached") != 0)
         return 0;
@@ -152,14 +158,25 @@ static int check_file(const mvm_vm *vm, const mvm_record *disk, const char *at, 
     return 0;
 }
 
-static bool same_file(const char *a, const char *b)
+static bool same_inode(const char *a, const char *b)
 {
     struct stat sa, sb;
 
-    if (strcmp(a, b) == 0)
-        return true;
     return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
            sa.st_ino == sb.st_ino;
+}
+
+/* Also of two that are not there yet. */
+static bool same_file(const char *a, const char *b)
+{
+    MVM_AUTO_FREE char *dir_a = directory(a);
+    MVM_AUTO_FREE char *dir_b = directory(b);
+    const char *slash_a = strrchr(a, '/'), *slash_b = strrchr(b, '/');
+
+    if (strcmp(slash_a ? slash_a + 1 : a, slash_b ? slash_b + 1 : b) == 0 &&
+        same_inode(dir_a, dir_b))
+        return true;
+    return same_inode(a, b);
 }
 
 #define ONE_USER "an image has one user, unless every use of it is readonly or ephemeral"

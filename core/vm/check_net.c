@@ -55,13 +55,27 @@ static const char *bare(const char *key)
     return strncmp(key, "tcp:", 4) == 0 ? key + 4 : key;
 }
 
+/* Whether both can't be listened on: "0.0.0.0" is every address. The keys have been checked. */
+static bool overlap(const char *a, const char *b)
+{
+    static const char any[] = "0.0.0.0:";
+    bool udp = strncmp(a, "udp:", 4) == 0;
+
+    if (udp != (strncmp(b, "udp:", 4) == 0) || strcmp(strrchr(a, ':'), strrchr(b, ':')) != 0)
+        return false;
+    a = udp ? a + 4 : bare(a);
+    b = udp ? b + 4 : bare(b);
+    return strcmp(a, b) == 0 || strncmp(a, any, strlen(any)) == 0 ||
+           strncmp(b, any, strlen(any)) == 0;
+}
+
 static bool forwards_it(const mvm_record *net, const char *key)
 {
     const char *other;
     mvm_value port;
 
     for (size_t i = 0; mvm_record_entry(net, "forward", i, &other, &port); i++)
-        if (other != key && strcmp(bare(other), bare(key)) == 0)
+        if (other != key && overlap(other, key))
             return true;
     return false;
 }

@@ -234,8 +234,7 @@ mvm_wait *mvm_console_wait(mvm_console *console, uint64_t pos, const mvm_waiter 
     return wait;
 }
 
-/* ---- what is typed -----------------------------------------------------------------------------
- */
+/* ---- what is typed -------------------------------------------------------------------- */
 
 static size_t write_out(mvm_console *console, const char *data, size_t len)
 {
@@ -296,8 +295,7 @@ void mvm__console_writable(struct mvm_console *console)
     pump(console);
 }
 
-/* ---- the end
- * -------------------------------------------------------------------------------------- */
+/* ---- the end -------------------------------------------------------------------------- */
 
 void mvm__console_down(struct mvm_console *console, const mvm_err *err)
 {

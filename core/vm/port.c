@@ -80,8 +80,7 @@ static void clipboard_lost(void *ud, const mvm_err *err)
 static const mvm__clipboard_ops g_clipboard_ops = {clipboard_write, clipboard_read,
                                                    clipboard_changed, clipboard_lost};
 
-/* ---- ports ------------------------------------------------------------------------------------
- */
+/* ---- ports ---------------------------------------------------------------------------- */
 
 static struct mvm__port *port_of(mvm_vm *vm, mvm_record *record)
 {
@@ -192,8 +191,7 @@ void mvm__vm_ports_free(mvm_vm *vm)
     }
 }
 
-/* ---- consoles ---------------------------------------------------------------------------------
- */
+/* ---- consoles ------------------------------------------------------------------------- */
 
 mvm_console *mvm_vm_console(mvm_vm *vm)
 {
@@ -240,8 +238,7 @@ mvm_console *mvm_vm_console_at(mvm_vm *vm, size_t i, char id[48])
     return NULL;
 }
 
-/* ---- the clipboard ------------------------------------------------------------------------------
- */
+/* ---- the clipboard -------------------------------------------------------------------- */
 
 static mvm__clipboard *clipboard_of(mvm_vm *vm, mvm_err *err)
 {

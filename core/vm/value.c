@@ -52,28 +52,34 @@ const char *mvm_format_size(int64_t bytes, char *buf, size_t cap)
     return buf;
 }
 
-/* Levenshtein distance, given up at more than `limit`. */
+static bool same_letter(char a, char b)
+{
+    return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
+/* Letters to insert, delete, replace, or swap with their neighbour; given up when the lengths
+ * differ by more than `limit`. */
 static size_t distance(const char *a, const char *b, size_t limit)
 {
     enum { MAX = 64 };
-    size_t n = strlen(a), m = strlen(b), row[MAX + 1];
+    size_t n = strlen(a), m = strlen(b), rows[3][MAX + 1];
 
     if (n > MAX || m > MAX || (n > m ? n - m : m - n) > limit)
         return limit + 1;
     for (size_t j = 0; j <= m; j++)
-        row[j] = j;
+        rows[0][j] = j;
     for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
+        size_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *before = rows[(i + 1) % 3];
         row[0] = i;
         for (size_t j = 1; j <= m; j++) {
-            size_t above = row[j];
-            size_t swap =
-                diagonal + (tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]));
-            row[j] = MVM_MIN(swap, MVM_MIN(above, row[j - 1]) + 1);
-            diagonal = above;
+            size_t put = above[j - 1] + !same_letter(a[i - 1], b[j - 1]);
+            row[j] = MVM_MIN(put, MVM_MIN(above[j], row[j - 1]) + 1);
+            if (i > 1 && j > 1 && same_letter(a[i - 1], b[j - 2]) &&
+                same_letter(a[i - 2], b[j - 1]))
+                row[j] = MVM_MIN(row[j], before[j - 2] + 1);
         }
     }
-    return row[m];
+    return rows[n % 3][m];
 }
 
 const char *mvm_nearest(const char *word, const char *const *candidates, size_t n)

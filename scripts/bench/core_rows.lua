@@ -113,8 +113,8 @@ end
 function core.how(found, add)
   add("* Cold start, %d pairs: from the fork of `macvm run scripts/bench/boot.lua` to its line \"ready\", against the",
       #found.cold.ours)
-  add "  fork of `qemu-system-x86_64 -machine q35 -m 256M -nographic -kernel bzImage -initrd ...` to the first byte of the"
-  add "  agent's port. Same kernel package, same initramfs, same accelerator; macvm boots the unpacked vmlinux."
+  add "  fork of `qemu-system-x86_64 -machine q35 -m 256M -nographic -kernel bzImage -initrd ...` to the first byte of"
+  add "  the agent's port. Same kernel package, same initramfs, same accelerator; macvm boots the unpacked vmlinux."
   add "* Own share: a stand-in for QEMU writes down when it was started; the ready mark is the `ready` entry of"
   add "  `vm.timeline`."
   add("* `exec`: %d round trips, string form (the guest's `sh -c`). The bare echo is one byte through a second port of",

@@ -20,6 +20,7 @@ local NAME = "control"
 local CONNECTIONS_MAX, LINE_MAX = 64, 65536
 local ANSWER_MAX = 16 * LINE_MAX -- it may list many machines
 local LINE_TIMEOUT = 10 -- seconds
+local TYPE_TIMEOUT = 60 -- seconds that a machine gets to take what was typed
 local SCREEN_BYTES, ROWS = 16384, 24
 
 local control = {}
@@ -84,7 +85,7 @@ end
 local function type_all(console, stream)
     for text in stream:lines "s" do
         for i = 1, #text, LINE_MAX / 4 do
-            console:send(text:sub(i, i + LINE_MAX / 4 - 1)):flush()
+            console:send(text:sub(i, i + LINE_MAX / 4 - 1)):flush { timeout = TYPE_TIMEOUT }
         end
     end
 end

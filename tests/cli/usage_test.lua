@@ -178,6 +178,20 @@ t.case("check tells what a machine boots", function()
     boots("guest = 'efi'", "\n  boot  whatever the firmware finds")
 end)
 
+t.case("check looks at files that the lab itself makes and puts away", function()
+    local lab = [[
+        local path = ...
+        local _ <close> = setmetatable({}, { __close = function() os.remove(path) end })
+        assert(io.open(path, "wb")):write(("x"):rep(512)):close()
+        local vm <close> = macvm.vm { name = "x", backend = "sim", devices = { macvm.disk { path = path } } }
+        vm:start()
+        vm:must "true"
+    ]]
+    local r = command.run(t, { "check", "lab.lua", t.tmpdir() .. "/disk.img" }, { files = { ["lab.lua"] = lab } })
+    t.eq(r.status, 0, r.stderr)
+    t.has(r.stdout, "disk.img")
+end)
+
 t.case("check finds what start would find", function()
     local r = command.run(t, { "check", "--backend", "sim", "lab.lua" }, { files = { ["lab.lua"] =
         [[ macvm.vm { name = "x", devices = { macvm.disk { path = "/nonexistent/disk.img" } } }:start() ]] } })

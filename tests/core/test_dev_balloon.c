@@ -16,6 +16,7 @@ typedef struct scene {
     mvm_lab *lab;
     mvm_vm *vm;
     mvm__run run;
+    mvm_sub *sub;
     int64_t seen; /* bytes of the last "balloon" event */
     int events;
 } scene;
@@ -36,7 +37,8 @@ static int setup(void **state)
 
     s->lab = sim_lab_new();
     s->vm = mvm_vm_new(s->lab, "web", &err);
-    assert_non_null(mvm_vm_subscribe(s->vm, "balloon", on_balloon, s, &err));
+    s->sub = mvm_vm_subscribe(s->vm, "balloon", on_balloon, s, &err);
+    assert_non_null(s->sub);
     s->run.vm = s->vm;
     mvm__list_init(&s->run.devs);
     *state = s;
@@ -47,6 +49,7 @@ static int teardown(void **state)
 {
     scene *s = *state;
 
+    mvm_sub_cancel(s->sub);
     mvm__devs_release(&s->run);
     mvm_vm_unref(s->vm);
     assert_int_equal(0, mvm_lab_close(s->lab));

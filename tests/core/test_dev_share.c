@@ -22,6 +22,7 @@ typedef struct scene {
     mvm_vm *vm;
     mvm__run run;
     mvm_record *share;
+    mvm_sub *sub;
     char dir[32], program[64], path[64];
     char *saved_path;
     char heard[1024]; /* the last "error" event */
@@ -64,7 +65,8 @@ static int setup(void **state)
     assert_int_equal(0, mvm_lab_backend(s->lab, "sim", &err));
     s->vm = mvm_vm_new(s->lab, "web", &err);
     set_str(mvm_vm_config(s->vm), "arch", "x86_64");
-    assert_non_null(mvm_vm_subscribe(s->vm, "error", on_error, s, &err));
+    s->sub = mvm_vm_subscribe(s->vm, "error", on_error, s, &err);
+    assert_non_null(s->sub);
     s->run.vm = s->vm;
     mvm__list_init(&s->run.devs);
     s->share = mvm_record_new(mvm_schema_find("share"));
@@ -79,6 +81,7 @@ static int teardown(void **state)
 {
     scene *s = *state;
 
+    mvm_sub_cancel(s->sub);
     mvm__devs_release(&s->run);
     mvm_record_unref(s->share);
     mvm_vm_unref(s->vm);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -313,6 +314,40 @@ static void test_half_close(void **state)
     mvm_stream_unref(client);
 }
 
+static void *send_for_ever(void *ud)
+{
+    static const char block[65536];
+
+    while (send(*(int *)ud, block, sizeof(block), MSG_NOSIGNAL) > 0)
+        continue;
+    return NULL;
+}
+
+/* What is held of it is bounded, and so is the time that the loop gives it. */
+static void test_peer_that_only_talks(void **state)
+{
+    enum { SENDERS = 6 }; /* together quicker than one who reads */
+    scene *s = *state;
+    pthread_t threads[SENDERS];
+    size_t len;
+    int pair[2];
+
+    assert_int_equal(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+    mvm_stream *stream = mvm__sock_stream(s->loop, pair[0], "the peer");
+    assert_int_equal(0, shutdown(pair[1], SHUT_RD));
+    for (int i = 0; i < SENDERS; i++)
+        assert_int_equal(0, pthread_create(&threads[i], NULL, send_for_ever, &pair[1]));
+    while (mvm_stream_write(stream, "x", 1, NULL) == 0)
+        mvm_loop_step(s->loop, false);
+    mvm_stream_peek(stream, &len);
+    assert_in_range(len, 0, 2 * MIB);
+    mvm_stream_unref(stream);
+    mvm_loop_step(s->loop, false);
+    for (int i = 0; i < SENDERS; i++)
+        assert_int_equal(0, pthread_join(threads[i], NULL));
+    close(pair[1]);
+}
+
 /* A reader that does not read stops the writer; no byte is lost when it goes on. */
 static void test_flow_control(void **state)
 {
@@ -483,6 +518,7 @@ int main(void)
         T(test_locked_directory),
         T(test_close_leaves_a_stranger),
         T(test_half_close),
+        T(test_peer_that_only_talks),
         T(test_flow_control),
         T(test_peer_closes),
         T(test_peer_closes_while_written),

@@ -240,6 +240,11 @@ return {
             os.execute(("ln %s %s"):format(ctx.host_path "data.img", ctx.host_path "alias.img"))
             local alias = macvm.disk { path = ctx.host_path "alias.img" }
             ctx.match(ctx.raises("config", vm.attach, vm, alias).message, "two disks use")
+            os.execute(("ln -s . %s"):format(ctx.host_path "here"))
+            for i, path in ipairs { "here/new.img", "new.img" } do -- which is not there yet
+                other:attach(macvm.disk { path = ctx.host_path(path), size = "1M", create = true, id = "new" .. i })
+            end
+            ctx.match(ctx.raises("config", other.start, other).message, "two disks use")
             local again = macvm.disk { path = ctx.host_path "fixed.img", readonly = true, id = "again" }
             vm:attach(again)
             ctx.ok(appears(ctx, vm, "again"))

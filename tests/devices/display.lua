@@ -149,6 +149,7 @@ return {
             ctx.raises("config", vm.screenshot, vm, ctx.host_path "a.png" .. "\0b")
             ctx.raises("config", vm.screenshot, vm)
             ctx.raises("io", vm.screenshot, vm, ctx.host_path "none/a.png")
+            ctx.match(ctx.raises("io", vm.screenshot, vm, "/").message, "it is a directory")
             ctx.raises("unsupported", vm.attach, vm, macvm.display {})
             local taken = ctx.host_path "taken"
             assert(assert(io.open(taken, "w")):close())

@@ -102,7 +102,7 @@ return {
         run = function(ctx)
             local vm = ctx.machine
             local entropy, told = macvm.entropy {}, nil
-            local sub <close> = vm:on("error", function(_, err) told = err end)
+            local _ <close> = vm:on("error", function(_, err) told = err end)
             vm:attach(entropy)
             vm:eventually("grep -q virtio_rng /sys/class/misc/hw_random/rng_current", { timeout = 10 })
             vm:must(EJECT:format "0x0004")

@@ -6,7 +6,6 @@ them. tests/contract/run.lua and tests/devices/run.lua stand on it.
 
 local macvm = require "macvm"
 local core = require "macvm.core"
-local lfs = require "lfs"
 
 local CASE_TIMEOUT = 60
 
@@ -120,20 +119,14 @@ local trash = {}
 -- A path in a private directory of the host that is removed in the end.
 function ctx.host_path(name)
     if not trash.dir then
-        local path = os.tmpname()
-        os.remove(path)
-        trash.dir = path .. ".macvm"
-        assert(lfs.mkdir(trash.dir))
+        local pipe <close> = assert(io.popen "mktemp -d") -- in $TMPDIR, where what is left is noticed
+        trash.dir = assert(pipe:read "l")
     end
     return trash.dir .. "/" .. name
 end
 
 local function take_out_trash()
-    if not trash.dir then return end
-    for name in lfs.dir(trash.dir) do
-        if name ~= "." and name ~= ".." then os.remove(trash.dir .. "/" .. name) end
-    end
-    lfs.rmdir(trash.dir)
+    if trash.dir then os.execute(("rm -rf '%s'"):format(trash.dir)) end
 end
 
 -- ---- running -------------------------------------------------------------------------------

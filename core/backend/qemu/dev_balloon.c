@@ -116,8 +116,7 @@ static bool event(mvm__dev *dev, const char *name, const mvm_qmp_value *data)
     return true;
 }
 
-/* ---- the verb ----------------------------------------------------------------------------------
- */
+/* ---- the verb ------------------------------------------------------------------------- */
 
 static void on_actual(void *ud, const mvm_qmp_value *value, const mvm_err *err)
 {
@@ -170,8 +169,7 @@ int mvm__balloon_set(mvm_vm *vm, int64_t bytes, mvm__job *job, mvm_err *err)
     return 0;
 }
 
-/* ---- figures
- * ------------------------------------------------------------------------------------- */
+/* ---- figures -------------------------------------------------------------------------- */
 
 /* The guest's own words: any number, or none. */
 static void on_guest_stats(void *ud, const mvm_qmp_value *value, const mvm_err *err)

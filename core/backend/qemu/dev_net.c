@@ -304,8 +304,7 @@ int mvm__net_set_link(mvm_vm *vm, mvm_record *record, bool up, mvm__job *job, mv
     return rc;
 }
 
-/* ---- figures ----------------------------------------------------------------------------------
- */
+/* ---- figures -------------------------------------------------------------------------- */
 
 static void add_text(mvm_vm *vm, const mvm__dev *dev, const char *name, const char *text)
 {

@@ -139,6 +139,11 @@ static int try_port(const mvm__net_forward *f)
     return 0;
 }
 
+static bool overlap(const char *a, const char *b)
+{
+    return strcmp(a, b) == 0 || strcmp(a, "0.0.0.0") == 0 || strcmp(b, "0.0.0.0") == 0;
+}
+
 /* The machine of this lab that has it. */
 static const char *find_machine(const mvm_vm *vm, const mvm__net_forward *f)
 {
@@ -147,7 +152,8 @@ static const char *find_machine(const mvm_vm *vm, const mvm__net_forward *f)
 
     for (size_t i = 0; (m = mvm_lab_vm(mvm_vm_lab(vm), i)) != NULL; i++)
         for (size_t k = 0; mvm_vm_forward(m, k, &other); k++)
-            if (other.port == f->port && (strcmp(other.protocol, "udp") == 0) == f->udp)
+            if (other.port == f->port && (strcmp(other.protocol, "udp") == 0) == f->udp &&
+                overlap(other.host, f->host))
                 return mvm_vm_name(m);
     return NULL;
 }
@@ -189,8 +195,7 @@ int mvm__net_forward_check(const mvm_vm *vm, const mvm_record *net, const char *
     return 0;
 }
 
-/* ---- what QEMU picked --------------------------------------------------------------------------
- */
+/* ---- what QEMU picked ----------------------------------------------------------------- */
 
 /* "  TCP[HOST_FORWARD]   8       127.0.0.1 45159       10.0.2.15    80     0     0" */
 static void read_line(const char *line, mvm__net_forward *forwards, size_t n)

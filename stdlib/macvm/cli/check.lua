@@ -92,10 +92,30 @@ local function show(row)
     if row.error then report.write("  wrong: ", row.error, "\n") end
 end
 
--- Evaluates the script with every verb that would start something turned off.
+local function is_plan(err)
+    return type(err) == "table" and rawget(err, "plan") == true
+end
+
+-- The plan of every machine, and the first thing that is wrong; those that `seen` has stay as they are.
+local function plan_all(seen)
+    for _, vm in ipairs(core.vms()) do
+        if not seen[vm.name] then
+            local row, err = plan_of(vm)
+            seen[vm.name] = true
+            seen.rows[#seen.rows + 1] = row
+            seen.first = seen.first or err
+        end
+    end
+    return seen
+end
+
+-- Evaluates the script with every verb that would start something turned off. Where it needs a running machine, the
+-- plan is made at once: what its `<close>` variables put away, such as a file for a disk, is there still.
 local function evaluate(chunk, args)
-    local function is_plan(err)
-        return type(err) == "table" and rawget(err, "plan") == true
+    local seen = { rows = {} }
+    local function see(err)
+        if is_plan(err) then plan_all(seen) end
+        return err
     end
     core.check_mode(true)
     local failure
@@ -103,13 +123,17 @@ local function evaluate(chunk, args)
         if not is_plan(err) then failure = failure or { err } end
     end
     core.on_error(note)
-    local main = core.spawn(chunk, table.unpack(args))
+    local main = core.spawn(function(...)
+        local ok, err = xpcall(chunk, see, ...)
+        if not ok then error(err, 0) end
+    end, table.unpack(args))
     local ok, err = pcall(main.join, main)
     if not ok then note(err) end
     for _, task in ipairs(core.tasks()) do
         if task ~= core.current() then task:cancel() end
     end
     if failure then error(failure[1], 0) end
+    return plan_all(seen)
 end
 
 return {
@@ -132,13 +156,8 @@ return {
         local rest = table.move(args, 2, #args, 1, {})
         if opts.backend then core.backend(opts.backend) end
         local chunk = script.load(args[1], rest)
-        evaluate(chunk, rest)
-        local plan, first = {}, nil
-        for i, vm in ipairs(core.vms()) do
-            local err
-            plan[i], err = plan_of(vm)
-            first = first or err
-        end
+        local found = evaluate(chunk, rest)
+        local plan, first = found.rows, found.first
         if opts.json then
             report.write(json({ machines = plan, started = false, ok = first == nil }, true), "\n")
         else
