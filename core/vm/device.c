@@ -173,6 +173,9 @@ void mvm__vm_on_device_lost(mvm_vm *vm, mvm_record *device, const mvm_err *err)
     mvm_err copy = *err;
     char name[48];
 
+    /* That its parts end too is no news of a machine that goes down as was asked for. */
+    if (vm->killed || (vm->state == MVM_STOPPING && err->code == MVM_EBACKEND))
+        return;
     (void)mvm__vm_device_name(vm, device, name);
     mvm_fail(&copy, err->code, "%s %s: %s", mvm_record_schema(device)->kind, name, err->message);
     mvm_err_vm(&copy, vm->name);

@@ -134,6 +134,21 @@ return {
         end,
     },
     {
+        name = "no two disks have the same serial number, whatever has come and gone",
+        run = function(ctx)
+            local vm, disks = ctx.machine, {}
+            for i = 1, 3 do
+                disks[i] = macvm.disk { path = ctx.host_path("serial" .. i), size = "1M", create = true }
+            end
+            vm:attach(disks[1]):attach(disks[2]):detach(disks[1]):attach(disks[3])
+            vm:eventually("[ $(grep -h . /sys/block/vd*/serial | wc -l) = 2 ]", { timeout = 10 })
+            ctx.eq(vm:must "grep -h . /sys/block/vd*/serial | sort -u", "disk1\ndisk2\n")
+            local stats = vm:stats().disk
+            ctx.ok(stats.disk1 and stats.disk2 and not stats.disk3)
+            vm:detach(disks[2]):detach(disks[3])
+        end,
+    },
+    {
         name = "in a machine that is paused, and one that goes down on the way",
         run = function(ctx)
             local vm <close> = ctx.boot()

@@ -342,7 +342,8 @@ return {
             local twice = ctx.vm { devices = { macvm.net { forward = { ["127.0.0.1:29999"] = 1 } },
                 macvm.net { forward = { ["tcp:127.0.0.1:29999"] = 2 } } } }
             ctx.match(ctx.raises("config", twice.check, twice).message, "forwarded twice")
-            local part = ctx.vm { devices = { macvm.net { forward = { ["127.0.0.1:29999"] = 1, ["0.0.0.0:29999"] = 2 } } } }
+            local all = { ["127.0.0.1:29999"] = 1, ["0.0.0.0:29999"] = 2 }
+            local part = ctx.vm { devices = { macvm.net { forward = all } } }
             ctx.match(ctx.raises("config", part.check, part).message, "forwarded twice")
             local apart = { ["127.0.0.1:29999"] = 1, ["127.0.0.2:29999"] = 2, ["udp:0.0.0.0:29999"] = 3 }
             ctx.vm { devices = { macvm.net { forward = apart } } }:check()

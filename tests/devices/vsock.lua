@@ -224,6 +224,21 @@ return {
         timeout = 120,
     },
     {
+        name = "a machine that is stopped or killed loses no device: there is no error event",
+        run = function(ctx)
+            local vm <close> = ctx.boot { devices = { macvm.vsock {} } }
+            local errors = {}
+            vm:on("error", function(_, err) errors[#errors + 1] = tostring(err) end)
+            vm:stop()
+            vm:start()
+            vm:wait "ready"
+            vm:kill()
+            macvm.sleep(0) -- the handlers have their turn
+            ctx.eq(table.concat(errors, "\n"), "")
+        end,
+        timeout = 120,
+    },
+    {
         name = "plugged in while the machine runs, and out again",
         run = function(ctx)
             local vm <close> = ctx.boot {}

@@ -22,6 +22,25 @@ const mvm__dev_ops *mvm__dev_ops_at(size_t i)
     return i < MVM_COUNT(g_kinds) ? g_kinds[i] : NULL;
 }
 
+static bool was_called(const mvm__run *run, const char *name)
+{
+    mvm__list_each (l, &run->devs)
+        if (strcmp(mvm__container_of(l, mvm__dev, link)->first_name, name) == 0)
+            return true;
+    return false;
+}
+
+/* By its place in the configuration; but a disk that is there keeps its serial number when those
+ * before it go, and a guest takes two with the same for one. */
+static void choose_name(mvm__dev *dev)
+{
+    (void)mvm__vm_device_name(dev->run->vm, dev->record, dev->name);
+    if (dev->ops == &mvm__dev_disk && !mvm_record_has(dev->record, "id"))
+        for (unsigned n = 1; was_called(dev->run, dev->name); n++)
+            snprintf(dev->name, sizeof(dev->name), "disk%u", n);
+    memcpy(dev->first_name, dev->name, sizeof(dev->name));
+}
+
 mvm__dev *mvm__dev_new(mvm__run *run, mvm_record *record, bool hot)
 {
     const char *kind = mvm_record_schema(record)->kind;
@@ -36,7 +55,7 @@ mvm__dev *mvm__dev_new(mvm__run *run, mvm_record *record, bool hot)
     dev->hot = hot;
     dev->fd = -1;
     snprintf(dev->id, sizeof(dev->id), "%s%u", kind, run->ndevs++);
-    (void)mvm__vm_device_name(run->vm, record, dev->name);
+    choose_name(dev);
     mvm__list_append(&run->devs, &dev->link);
     if (!run->boot_dev && dev->ops == &mvm__dev_disk && mvm__plan_boots_disk(run->vm))
         run->boot_dev = dev;

@@ -34,11 +34,12 @@ struct mvm__dev {
     mvm__link link; /* in run->devs, in the order of the configuration */
     mvm__run *run;
     const mvm__dev_ops *ops;
-    mvm_record *record; /* a reference */
-    char id[24];        /* in QEMU: "disk0"; of its parts: this, or this with a suffix */
-    char name[48];      /* for people: its id or tag, or "disk1" */
-    bool hot;           /* plugged in while the machine ran */
-    char bus[8];        /* of one that can be taken out: where it is, else "" */
+    mvm_record *record;  /* a reference */
+    char id[24];         /* in QEMU: "disk0"; of its parts: this, or this with a suffix */
+    char name[48];       /* for people: its id or tag, or "disk1" */
+    char first_name[48]; /* what that was when it was made: a disk's serial number */
+    bool hot;            /* plugged in while the machine ran */
+    char bus[8];         /* of one that can be taken out: where it is, else "" */
     mvm_qemu_parts parts;
     size_t step;      /* plugging: how many parts QEMU has; unplugging: how many are left */
     mvm__job *job;    /* its plugging or unplugging */

@@ -151,6 +151,7 @@ int mvm__hotplug_plug(mvm_vm *vm, mvm_record *device, mvm__job *job, mvm_err *er
 
     if (rc == 0)
         rc = mvm__dev_prepare(dev, err);
+    mvm__devs_name(dev->run);
     if (rc == 0)
         rc = plug_first(dev, err);
     if (rc != 0)
