@@ -13,8 +13,8 @@
 typedef struct mvm__qmp mvm__qmp;
 
 /* err NULL: `value` is what the command returned. MVM_EBACKEND: QEMU refused, or it broke the
- * protocol; MVM_ETIMEOUT; MVM_ECANCELLED: the client or its socket was closed. Both live only during
- * the call. */
+ * protocol; MVM_ETIMEOUT; MVM_ECANCELLED: the client or its socket was closed. Both live only
+ * during the call. */
 typedef void (*mvm__qmp_reply_fn)(void *ud, const mvm_qmp_value *value, const mvm_err *err);
 
 /* Called from the loop or from mvm__qmp_drain; each may close the client. */
