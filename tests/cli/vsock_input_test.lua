@@ -48,8 +48,8 @@ t.case("a unix socket in a directory without rights", function()
     if not HAS_QEMU then t.skip "no QEMU here" end
     local lab = t.tmpdir()
     assert(os.execute("mkdir -m 555 " .. lab .. "/closed"))
-    command.write(lab .. "/lab.lua", ("macvm.vm { backend = 'qemu', devices = { macvm.vsock { unix = '%s/closed/s' } } }"
-        .. ":start()"):format(lab))
+    command.write(lab .. "/lab.lua",
+        ("macvm.vm { backend = 'qemu', devices = { macvm.vsock { unix = '%s/closed/s' } } }:start()"):format(lab))
     -- Root may write anywhere, so somebody else asks.
     local root = command.capture "id -u" == "0\n"
     local as = root and "setpriv --reuid=65534 --regid=65534 --clear-groups" or ""

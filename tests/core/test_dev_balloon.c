@@ -85,16 +85,17 @@ static void test_parts(void **state)
     const mvm_value rate = {.type = MVM_T_INT, .as.integer = 4096};
 
     check_last(make(*state, "balloon", NULL, NULL),
-               "virtio-balloon-pci,id=balloon0,disable-legacy=on,deflate-on-oom=on,"
+               "virtio-balloon-pci,id=balloon0,disable-legacy=on,bus=hot,deflate-on-oom=on,"
                "free-page-reporting=on,guest-stats-polling-interval=2");
     check_last(make(*state, "balloon", "reporting", &no),
-               "virtio-balloon-pci,id=balloon1,disable-legacy=on,deflate-on-oom=on,"
+               "virtio-balloon-pci,id=balloon1,disable-legacy=on,bus=hot,deflate-on-oom=on,"
                "free-page-reporting=off,guest-stats-polling-interval=2");
     check_last(make(*state, "entropy", NULL, NULL),
-               "virtio-rng-pci,id=entropy2,disable-legacy=on,rng=entropy2-source");
-    check_last(make(*state, "entropy", "rate", &rate),
-               "virtio-rng-pci,id=entropy3,disable-legacy=on,rng=entropy3-source,max-bytes=4096,"
-               "period=1000");
+               "virtio-rng-pci,id=entropy2,disable-legacy=on,bus=hot,rng=entropy2-source");
+    check_last(
+        make(*state, "entropy", "rate", &rate),
+        "virtio-rng-pci,id=entropy3,disable-legacy=on,bus=hot,rng=entropy3-source,max-bytes=4096,"
+        "period=1000");
 }
 
 static void tell(scene *s, const char *name, const char *json)

@@ -239,8 +239,9 @@ static void test_parts(void **state)
     set_int(display->record, "width", 1024);
     assert_int_equal(0, mvm__dev_prepare(display, &err));
     expect_part(display, "virtio-gpu-pci,id=display0,disable-legacy=on,xres=1024,yres=800");
-    expect_part(prepared(s, "keyboard"), "virtio-keyboard-pci,id=keyboard1,disable-legacy=on");
-    expect_part(prepared(s, "pointer"), "virtio-tablet-pci,id=pointer2,disable-legacy=on");
+    expect_part(prepared(s, "keyboard"),
+                "virtio-keyboard-pci,id=keyboard1,disable-legacy=on,bus=hot");
+    expect_part(prepared(s, "pointer"), "virtio-tablet-pci,id=pointer2,disable-legacy=on,bus=hot");
     assert_false(mvm__display_window(&s->run));
     assert_false(mvm__display_vnc(&s->run));
 }

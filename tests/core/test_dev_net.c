@@ -94,7 +94,7 @@ static void test_nat(void **state)
                  "hostfwd=tcp:127.0.0.1:0-:80,hostfwd=tcp:127.0.0.1:0-:443");
     check_option(second, 0, "-netdev", "user,id=net1-link,hostname=web,net=10.0.3.0/24");
     check_option(second, 1, "-device",
-                 "virtio-net-pci,id=net1,disable-legacy=on,netdev=net1-link,"
+                 "virtio-net-pci,id=net1,disable-legacy=on,bus=hot,netdev=net1-link,"
                  "mac=52:54:00:c3:d6:b0,romfile=");
 }
 

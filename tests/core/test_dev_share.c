@@ -158,7 +158,8 @@ static void test_9p(void **state)
     check(s, make(s, false),
           "-fsdev local,id=share0-files,path=DIR/a,,b,security_model=none,multidevs=remap,"
           "readonly=on\n"
-          "-device virtio-9p-pci,id=share0,disable-legacy=on,fsdev=share0-files,mount_tag=a,,b\n");
+          "-device "
+          "virtio-9p-pci,id=share0,disable-legacy=on,bus=hot,fsdev=share0-files,mount_tag=a,,b\n");
     mvm__devs_release(&s->run);
 
     mvm__dev *dev = mvm__dev_new(&s->run, s->share, true);

@@ -93,7 +93,7 @@ static void test_own(void **state)
     assert_ptr_equal(value, strstr(value, "socket,id=vsock0-socket,path="));
     mvm__free(value);
     check_option(dev, 1, "-device",
-                 "vhost-user-vsock-pci,id=vsock0,disable-legacy=on,chardev=vsock0-socket");
+                 "vhost-user-vsock-pci,id=vsock0,disable-legacy=on,bus=hot,chardev=vsock0-socket");
     assert_int_equal(0, g_nasked);
 }
 
@@ -108,7 +108,7 @@ static void test_kernel(void **state)
     assert_int_equal(0, mvm__dev_prepare(dev, &err));
     assert_int_equal(1, dev->parts.n);
     check_option(dev, 0, "-device",
-                 "vhost-vsock-pci,id=vsock0,disable-legacy=on,guest-cid=77,vhostfd=6");
+                 "vhost-vsock-pci,id=vsock0,disable-legacy=on,bus=hot,guest-cid=77,vhostfd=6");
     assert_int_equal(1, s->run.nfds);
     assert_int_equal(77, mvm_vsock_cid(s->vm));
     mvm__dev_free(dev);

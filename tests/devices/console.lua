@@ -116,7 +116,7 @@ return {
             ctx.raises("config", function() with(table.unpack(serial)):check() end,
                 "at most 4 consoles of type `serial`")
             ctx.raises("config", function() macvm.console { type = "usb" } end, "type")
-            ctx.raises("io", function()
+            ctx.raises("config", function()
                 with(macvm.console { type = "hvc", log = "/nonexistent/log" }):start()
             end, "/nonexistent/log")
         end,

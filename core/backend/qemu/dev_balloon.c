@@ -54,6 +54,7 @@ static int prepare(mvm__dev *dev, mvm_err *err)
 /* A guest that runs out of memory takes some back: it is not killed for the balloon's sake. */
 static void parts(mvm__dev *dev, mvm_qemu_parts *p)
 {
+    mvm__dev_removable(dev);
     mvm__dev_pci(dev, p, "virtio-balloon-pci");
     mvm_qemu_key_bool(p, "deflate-on-oom", true);
     mvm_qemu_key_bool(p, "free-page-reporting", mvm_record_bool(dev->record, "reporting"));

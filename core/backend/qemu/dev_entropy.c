@@ -14,6 +14,7 @@ static void parts(mvm__dev *dev, mvm_qemu_parts *p)
 
     snprintf(source, sizeof(source), "%s-source", dev->id);
     mvm_qemu_part_add(p, MVM_QEMU_OBJECT, "rng-builtin", source);
+    mvm__dev_removable(dev);
     mvm__dev_pci(dev, p, "virtio-rng-pci");
     mvm_qemu_key_text(p, "rng", source);
     if (mvm_record_has(dev->record, "rate")) {

@@ -354,12 +354,14 @@ static void release(mvm__dev *dev)
 
 static void keyboard_parts(mvm__dev *dev, mvm_qemu_parts *parts)
 {
+    mvm__dev_removable(dev);
     mvm__dev_pci(dev, parts, "virtio-keyboard-pci");
 }
 
 /* A tablet and not a mouse: it says where the pointer is, not how far it has moved. */
 static void pointer_parts(mvm__dev *dev, mvm_qemu_parts *parts)
 {
+    mvm__dev_removable(dev);
     mvm__dev_pci(dev, parts, "virtio-tablet-pci");
 }
 

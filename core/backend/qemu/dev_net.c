@@ -183,6 +183,7 @@ static void parts(mvm__dev *dev, mvm_qemu_parts *p)
         mvm_qemu_part_add(p, MVM_QEMU_NETDEV, "tap", netdev);
         mvm_qemu_key_text(p, "fd", net->fd_name);
     }
+    mvm__dev_removable(dev);
     mvm__dev_pci(dev, p, "virtio-net-pci");
     mvm_qemu_key_text(p, "netdev", netdev);
     mvm_qemu_key_text(p, "mac", net->mac);

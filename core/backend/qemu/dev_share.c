@@ -240,6 +240,7 @@ static void parts_9p(mvm__dev *dev, mvm_qemu_parts *p)
     mvm_qemu_key_text(p, "security_model", "none");
     mvm_qemu_key_text(p, "multidevs", "remap");
     mvm_qemu_key_bool(p, "readonly", mvm_record_bool(dev->record, "readonly"));
+    mvm__dev_removable(dev);
     mvm__dev_pci(dev, p, "virtio-9p-pci");
     mvm_qemu_key_text(p, "fsdev", fsdev);
     mvm_qemu_key_text(p, "mount_tag", mvm_record_str(dev->record, "tag"));

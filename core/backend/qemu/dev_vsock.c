@@ -107,6 +107,7 @@ static void parts(mvm__dev *dev, mvm_qemu_parts *p)
     char socket[32];
 
     if (by_kernel(dev->record)) {
+        mvm__dev_removable(dev);
         mvm__dev_pci(dev, p, "vhost-vsock-pci");
         mvm_qemu_key_int(p, "guest-cid", v->cid);
         mvm_qemu_key_text(p, "vhostfd", v->fd_name);
@@ -115,6 +116,7 @@ static void parts(mvm__dev *dev, mvm_qemu_parts *p)
     snprintf(socket, sizeof(socket), "%s-socket", dev->id);
     mvm_qemu_part_add(p, MVM_QEMU_CHARDEV, "socket", socket);
     mvm_qemu_key_text(p, "path", v->socket);
+    mvm__dev_removable(dev);
     mvm__dev_pci(dev, p, "vhost-user-vsock-pci");
     mvm_qemu_key_text(p, "chardev", socket);
 }

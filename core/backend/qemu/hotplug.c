@@ -273,7 +273,7 @@ int mvm__hotplug_unplug(mvm_vm *vm, mvm_record *device, mvm__job *job, mvm_err *
         mvm_fail(err, MVM_EUNSUPPORTED,
                  "%s was there from the start, and can't be detached while the machine runs",
                  dev->name);
-        mvm_err_hint(err, "stop the machine to take it out, or attach it when it runs");
+        mvm_err_hint(err, "stop the machine to take it out; what is attached while it runs can go");
         return MVM_EUNSUPPORTED;
     }
     dev->tries = 0;
