@@ -230,9 +230,9 @@ function vm:forwards() end
 function vm:attach(device, opts) end
 
 --- Takes a device away. While the machine is up the guest is asked, and has to let go (30 s); the
---- disk that it booted from stays. Of the devices that were there from the start only disks and
---- virtiofs shares come out, and on aarch64 none. Raises `timeout` when it does not let go, and may
---- be called again then; `guest` when it refuses; `unsupported` for a device that stays.
+--- disk that it booted from stays, and on aarch64 whatever was there from the start. Raises
+--- `timeout` when it does not let go, and may be called again then; `guest` when it refuses;
+--- `unsupported` for a device that stays.
 ---@param device macvm.device
 ---@param opts? {timeout?: number}
 ---@return macvm.vm

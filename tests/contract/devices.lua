@@ -9,26 +9,26 @@ return {
         name = "a device is plugged in and out, and is one of the machine's meanwhile",
         needs = "hotplug",
         run = function(ctx)
-            local vm, entropy = ctx.shared, macvm.entropy {}
+            local vm, net = ctx.shared, macvm.net {}
             local before = #vm.devices
-            ctx.eq(vm:attach(entropy), vm)
+            ctx.eq(vm:attach(net), vm)
             ctx.eq(#vm.devices, before + 1)
-            ctx.raises("state", function() entropy.rate = "1M" end)
-            ctx.match(ctx.raises("config", vm.attach, vm, entropy).message, "attached already")
-            vm:detach(entropy)
+            ctx.raises("state", function() net.id = "lan" end)
+            ctx.match(ctx.raises("config", vm.attach, vm, net).message, "attached already")
+            vm:detach(net)
             ctx.eq(#vm.devices, before)
-            entropy.rate = "1M"
-            ctx.raises("config", vm.detach, vm, entropy)
+            net.id = "lan"
+            ctx.raises("config", vm.detach, vm, net)
         end,
     },
     {
         name = "one device too many, and one that is wrong, are refused with their place",
         needs = "hotplug",
         run = function(ctx)
-            local vm, entropy = ctx.shared, macvm.entropy {}
-            vm:attach(entropy)
-            ctx.match(ctx.raises("config", vm.attach, vm, macvm.entropy {}).field, "devices%[%d%]")
-            vm:detach(entropy)
+            local vm, balloon = ctx.shared, macvm.balloon {}
+            vm:attach(balloon)
+            ctx.match(ctx.raises("config", vm.attach, vm, macvm.balloon {}).field, "devices%[%d%]")
+            vm:detach(balloon)
             local err = ctx.raises("config", vm.attach, vm, macvm.disk { path = ctx.host_path "missing.img" })
             ctx.match(err.field, "path")
         end,

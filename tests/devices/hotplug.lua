@@ -42,14 +42,14 @@ return {
         name = "a device that is attached is one of the configuration, and can't be changed",
         run = function(ctx)
             local vm = ctx.machine
-            local entropy = macvm.entropy { rate = "1M" }
-            vm:attach(entropy)
+            local net = macvm.net { id = "lan" }
+            vm:attach(net)
             ctx.eq(#vm.devices, 1)
-            ctx.raises("state", function() entropy.rate = "2M" end)
-            ctx.raises("config", vm.attach, vm, entropy)
-            vm:detach(entropy)
+            ctx.raises("state", function() net.id = "wan" end)
+            ctx.raises("config", vm.attach, vm, net)
+            vm:detach(net)
             ctx.eq(#vm.devices, 0)
-            entropy.rate = "2M"
+            net.id = "wan"
         end,
     },
     {
@@ -59,10 +59,10 @@ return {
             ctx.raises("config", vm.attach, vm, macvm.disk { path = ctx.host_path "none.img" })
             ctx.raises("config", vm.detach, vm, macvm.entropy {})
             ctx.eq(#vm.devices, 0)
-            local first, second = macvm.entropy {}, macvm.entropy {}
+            local first, second = macvm.balloon {}, macvm.balloon {}
             vm:attach(first)
             local err = ctx.raises("config", vm.attach, vm, second)
-            ctx.match(err.message, "at most 1 entropy")
+            ctx.match(err.message, "at most 1 balloon")
             vm:detach(first)
         end,
     },
@@ -93,6 +93,18 @@ return {
             vm:stop { timeout = 30 }
             vm:detach(devices[1])
             ctx.eq(#vm.devices, 1)
+        end,
+    },
+    {
+        name = "asked for before the guest's kernel listens, it is asked for again",
+        needs = "x86_64",
+        run = function(ctx)
+            local net = macvm.net {}
+            local vm <close> = ctx.vm { devices = { net } }
+            vm:start()
+            vm:detach(net)
+            ctx.eq(#vm.devices, 0)
+            vm:kill()
         end,
     },
     {

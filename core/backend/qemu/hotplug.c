@@ -15,6 +15,7 @@
 #define STEP_SECONDS 30
 #define BUSY_SECONDS 0.2
 #define BUSY_TRIES   100
+#define LOST_SECONDS 1.0
 
 static void done(mvm__dev *dev, const mvm_err *err)
 {
@@ -199,6 +200,19 @@ static void remove_next(mvm__dev *dev)
 
 static void ask_again(void *ud);
 
+/*
+ * An ACPI eject request that reaches a guest while it still looks at the new device, or boots, is
+ * lost: nothing tells of that, and asking twice does no harm. The attention button of a PCI Express
+ * slot is another matter: pressed twice it calls the removal off.
+ */
+static void ask_if_lost(mvm__dev *dev)
+{
+    mvm_loop *loop = mvm_lab_loop(mvm_vm_lab(dev->run->vm));
+
+    if (dev->job && mvm__job_waited(dev->job) && mvm__arch_of(dev->run->vm)->slots == 0)
+        dev->again = mvm_timer_start(loop, LOST_SECONDS, ask_again, dev);
+}
+
 static void on_asked(void *ud, const mvm_qmp_value *value, const mvm_err *err)
 {
     mvm__dev *dev = ud;
@@ -209,8 +223,10 @@ static void on_asked(void *ud, const mvm_qmp_value *value, const mvm_err *err)
         remove_next(dev); /* the event came first */
         return;
     }
-    if (!err || !dev->job || strstr(err->message, "already in the process of unplug"))
+    if (!err || !dev->job || strstr(err->message, "already in the process of unplug")) {
+        ask_if_lost(dev);
         return;
+    }
     /* A PCI Express slot whose guest is still about to switch it on; no event tells when it is. */
     if (strstr(err->message, "guest is busy") && dev->tries++ < BUSY_TRIES)
         dev->again =
