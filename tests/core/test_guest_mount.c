@@ -119,9 +119,8 @@ static void test_the_agent_serves_others_meanwhile(void **state)
     for (uint32_t id = 10; id < 40; id++)
         send_mount(id, DO_UNMOUNT, "virtiofs", "src", peer_path("none"));
     peer_sh(1, "echo others");
-    send_mount(10, DO_UNMOUNT, "virtiofs", "src", peer_path("none")); /* a number in use, or used */
     assert_string_equal(peer_output(1, 1), "others\n");
-    for (uint32_t id = 11; id < 40; id++)
+    for (uint32_t id = 10; id < 40; id++)
         assert_int_equal(peer_ended(id)->status, 0);
 }
 

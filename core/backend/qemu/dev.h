@@ -78,7 +78,7 @@ void mvm__net_mac(const char *name, size_t index, char out[18]);
 /* dev_net.c: words of the kernel's command line that configure the guest's network, to be freed; an
  * op of the back end each; and what is added to the figures. */
 char *mvm__net_words(const mvm__run *run);
-int mvm__net_set_link(mvm_vm *vm, mvm_record *net, bool up, mvm__job *job, mvm_err *err);
+int mvm__net_set_link(mvm_vm *vm, mvm_record *record, bool up, mvm__job *job, mvm_err *err);
 bool mvm__net_forward_at(mvm_vm *vm, size_t i, mvm_forward *out);
 void mvm__net_figures(mvm_vm *vm);
 
@@ -109,8 +109,8 @@ int mvm__disk_resize(mvm_vm *vm, mvm_record *record, int64_t bytes, mvm__job *jo
 bool mvm__disk_locked(const mvm__dev *dev, const char *words, mvm_err *err);
 
 /* dev_share.c: "virtiofs" or "9p", NULL: it has no such share; and how that is confined. */
-const char *mvm__share_driver(mvm_vm *vm, const mvm_record *share);
-const char *mvm__share_sandbox(const mvm__dev *share);
+const char *mvm__share_driver(mvm_vm *vm, const mvm_record *record);
+const char *mvm__share_sandbox(const mvm__dev *dev);
 
 /* dev_display.c: what the first display shows, and of what size that is. */
 int mvm__screenshot(mvm_vm *vm, const char *path, mvm__job *job, mvm_err *err);

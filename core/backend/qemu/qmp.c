@@ -138,26 +138,34 @@ static void send_capabilities(mvm__qmp *q, ...)
     va_end(none);
 }
 
-static int call(mvm__qmp *qmp, double seconds, mvm__qmp_reply_fn fn, void *ud, int fd, mvm_err *err,
-                const char *command, const char *pack, va_list args)
+/* Who waits for an answer, and what goes along with the command. */
+typedef struct request {
+    double seconds;
+    mvm__qmp_reply_fn fn;
+    void *ud;
+    int fd; /* sent with it, or -1 */
+} request;
+
+static int call(mvm__qmp *qmp, const request *r, mvm_err *err, const char *command,
+                const char *pack, va_list args)
 {
     if (qmp->dead || qmp->closed)
         return mvm_fail(err, MVM_EBACKEND, "QEMU's control socket is closed");
     if (!qmp->ready)
         return mvm_fail(err, MVM_ESTATE, "QEMU is not ready for `%s`", command);
-    if (fd >= 0 && mvm__buf_len(&qmp->out) > 0)
+    if (r->fd >= 0 && mvm__buf_len(&qmp->out) > 0)
         return mvm_fail(err, MVM_EBACKEND, "QEMU does not read its control socket");
-    if (send_command(qmp, ++qmp->last_id, fd, command, pack, args) != 0)
+    if (send_command(qmp, ++qmp->last_id, r->fd, command, pack, args) != 0)
         return mvm_fail(err, MVM_EBACKEND, "`%s` can't be put into QMP", command);
 
     pending *p = mvm__alloc(sizeof(*p));
     p->qmp = qmp;
     p->id = qmp->last_id;
-    p->fn = fn;
-    p->ud = ud;
-    p->seconds = seconds;
+    p->fn = r->fn;
+    p->ud = r->ud;
+    p->seconds = r->seconds;
     memcpy(p->command, command, MVM_MIN(strlen(command), sizeof(p->command) - 1));
-    p->timer = mvm_timer_start(qmp->loop, seconds, on_deadline, p);
+    p->timer = mvm_timer_start(qmp->loop, r->seconds, on_deadline, p);
     mvm__list_append(&qmp->pending, &p->link);
     return 0;
 }
@@ -168,18 +176,18 @@ int mvm__qmp_call(mvm__qmp *qmp, double seconds, mvm__qmp_reply_fn fn, void *ud,
     va_list args;
 
     va_start(args, pack);
-    int rc = call(qmp, seconds, fn, ud, -1, err, command, pack, args);
+    int rc = call(qmp, &(request){seconds, fn, ud, -1}, err, command, pack, args);
     va_end(args);
     return rc;
 }
 
-static int call_with(mvm__qmp *qmp, double seconds, mvm__qmp_reply_fn fn, void *ud, int fd,
-                     mvm_err *err, const char *command, const char *pack, ...)
+static int call_with(mvm__qmp *qmp, const request *r, mvm_err *err, const char *command,
+                     const char *pack, ...)
 {
     va_list args;
 
     va_start(args, pack);
-    int rc = call(qmp, seconds, fn, ud, fd, err, command, pack, args);
+    int rc = call(qmp, r, err, command, pack, args);
     va_end(args);
     return rc;
 }
@@ -187,7 +195,7 @@ static int call_with(mvm__qmp *qmp, double seconds, mvm__qmp_reply_fn fn, void *
 int mvm__qmp_give_fd(mvm__qmp *qmp, double seconds, mvm__qmp_reply_fn fn, void *ud, mvm_err *err,
                      int fd, const char *name)
 {
-    return call_with(qmp, seconds, fn, ud, fd, err, "getfd", "{s:s}", "fdname", name);
+    return call_with(qmp, &(request){seconds, fn, ud, fd}, err, "getfd", "{s:s}", "fdname", name);
 }
 
 /* ---- receiving --------------------------------------------------------------------------- */

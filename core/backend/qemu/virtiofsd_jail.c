@@ -149,9 +149,9 @@ void mvm__jail_init(mvm__jail *jail, const char *path, bool readonly)
     *jail = (mvm__jail){.path = path, .readonly = readonly, .uid = geteuid(), .gid = getegid()};
 }
 
-int mvm__jail_enter(const void *jail)
+int mvm__jail_enter(const void *arg)
 {
-    (void)jail;
+    (void)arg;
     return ENOSYS;
 }
 

@@ -31,7 +31,7 @@ enum mvm__jail_room {
 void mvm__jail_init(mvm__jail *jail, const char *path, bool readonly);
 
 /* Of a child of this process, before its exec: the `enter` of mvm__proc_spec. */
-int mvm__jail_enter(const void *jail);
+int mvm__jail_enter(const void *arg);
 
 /* Tries it in a child that ends at once. */
 enum mvm__jail_room mvm__jail_probe(const mvm__jail *jail);
