@@ -233,30 +233,39 @@ mvm_wait *mvm_vm_push(mvm_vm *vm, const char *host_path, const char *guest_path,
 
 /* ---- pull ------------------------------------------------------------------------------ */
 
-/* Gives the file its name. One without any is first linked under a temporary one, as a link
- * can't replace what is there. */
+/* A nameless file gets its name at once where nothing has it; a link can't replace what is there,
+ * so then it is first linked under a temporary one, with nothing between that and the renaming. */
+static int name_nameless(transfer *t, mvm_err *err)
+{
+    char self[32];
+    uint64_t salt = 0;
+
+    snprintf(self, sizeof(self), "/proc/self/fd/%d", t->fd);
+    if (linkat(AT_FDCWD, self, AT_FDCWD, t->path, AT_SYMLINK_FOLLOW) == 0)
+        return 0;
+    (void)!getentropy(&salt, sizeof(salt));
+    MVM_AUTO_FREE char *temp = mvm__asprintf("%s.macvm-%016llx", t->path, (unsigned long long)salt);
+    if (linkat(AT_FDCWD, self, AT_FDCWD, temp, AT_SYMLINK_FOLLOW) != 0)
+        return io_fail(err, temp);
+    if (rename(temp, t->path) == 0)
+        return 0;
+    int rc = io_fail(err, t->path);
+    unlink(temp);
+    return rc;
+}
+
 static int publish(transfer *t, mvm_err *err)
 {
     int perm = mvm_file_perm(t->file);
 
     if (fchmod(t->fd, perm >= 0 ? (mode_t)(perm & 0777) : 0644) != 0)
         return io_fail(err, t->path);
-    if (!t->temp) {
-        char self[32];
-        snprintf(self, sizeof(self), "/proc/self/fd/%d", t->fd);
-        uint64_t salt = 0;
-        (void)!getentropy(&salt, sizeof(salt));
-        char *temp = mvm__asprintf("%s.macvm-%016llx", t->path, (unsigned long long)salt);
-        if (linkat(AT_FDCWD, self, AT_FDCWD, temp, AT_SYMLINK_FOLLOW) != 0) {
-            io_fail(err, temp);
-            mvm__free(temp);
-            return err->code;
-        }
-        t->temp = temp;
-    }
+    int named = t->temp ? 0 : name_nameless(t, err);
+    if (named != 0)
+        return named;
     int rc = close(t->fd);
     t->fd = -1;
-    if (rc != 0 || rename(t->temp, t->path) != 0)
+    if (rc != 0 || (t->temp && rename(t->temp, t->path) != 0))
         return io_fail(err, t->path);
     mvm__free(t->temp);
     t->temp = NULL;
