@@ -55,7 +55,8 @@ end
 
 local function no_bridges()
     local can = os.execute "unshare --net --mount ip link add br0 type bridge 2>/dev/null"
-    return not can and "network namespaces with bridges need root and iproute2" or nil
+    if not can then return "network namespaces with bridges need root and iproute2" end
+    return not os.execute "test -c /dev/net/tun" and "there is no /dev/net/tun" or nil
 end
 
 local function no_macvtap()
