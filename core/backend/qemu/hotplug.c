@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "backend/qemu/arch.h"
+#include "backend/qemu/plan.h"
 #include "base/base.h"
 #include "mvm/log.h"
 
@@ -235,8 +236,16 @@ static void on_asked(void *ud, const mvm_qmp_value *value, const mvm_err *err)
         done(dev, err);
 }
 
+/* A kernel that is asked while it sets up its hot-plug may never hear of it, nor of what is asked
+ * later; so a guest of which is known that it will be ready is left in peace until it is. */
 static int ask_unplug(mvm__dev *dev, mvm_err *err)
 {
+    mvm_vm *vm = dev->run->vm;
+
+    if (mvm_vm_state(vm) == MVM_RUNNING && mvm__plan_own_guest(vm) && !mvm_vm_ready(vm)) {
+        dev->again = mvm_timer_start(mvm_lab_loop(mvm_vm_lab(vm)), BUSY_SECONDS, ask_again, dev);
+        return 0;
+    }
     int rc = mvm__qmp_call(dev->run->qmp, STEP_SECONDS, on_asked, dev, err, "device_del", "{s:s}",
                            "id", dev->id);
 
@@ -250,7 +259,7 @@ static void ask_again(void *ud)
     mvm_err err;
 
     dev->again = NULL;
-    if (ask_unplug(dev, &err) != 0 && dev->job)
+    if (dev->job && mvm__job_waited(dev->job) && ask_unplug(dev, &err) != 0)
         done(dev, &err);
 }
 

@@ -57,7 +57,7 @@ static bool boots_firmware(mvm_vm *vm)
 /* With less, its kernel panics or hangs while it unpacks the initramfs. */
 #define OWN_GUEST_MEMORY (INT64_C(112) << 20)
 
-static bool boots_own_guest(mvm_vm *vm)
+bool mvm__plan_own_guest(mvm_vm *vm)
 {
     const char *kernel = boot_field(vm, "kernel");
 
@@ -101,7 +101,7 @@ static int check_guest_image(mvm_vm *vm, mvm_err *err)
     const mvm__arch *arch = mvm__arch_of(vm);
     bool foreign = arch != mvm__arch_of(NULL);
 
-    if (!boots_own_guest(vm) || boot_field(vm, "kernel") ||
+    if (!mvm__plan_own_guest(vm) || boot_field(vm, "kernel") ||
         mvm_guest_find(arch->name, NULL, kernel, initrd, sizeof(kernel)))
         return 0;
     mvm_fail(err, MVM_EUNSUPPORTED, "macvm's own guest is not built: no %s", kernel);
@@ -138,7 +138,7 @@ static int check_firmware_boot(mvm_vm *vm, mvm_err *err)
 static int check_memory(mvm_vm *vm, mvm_err *err)
 {
     int64_t memory = mvm_record_int(mvm_vm_config(vm), "memory");
-    bool enough = memory >= OWN_GUEST_MEMORY || !boots_own_guest(vm);
+    bool enough = memory >= OWN_GUEST_MEMORY || !mvm__plan_own_guest(vm);
     char shown[24];
 
     if (memory % (1 << 20) == 0 && enough)
@@ -192,7 +192,7 @@ static void plan_kernel(mvm_vm *vm, mvm__plan *plan)
     struct mvm__plan_memory *m = plan->memory;
     const mvm__arch *arch = mvm__arch_of(vm);
     const char *kernel = boot_field(vm, "kernel");
-    bool own = boots_own_guest(vm), kvm = mvm__accel_of(arch)->kvm;
+    bool own = mvm__plan_own_guest(vm), kvm = mvm__accel_of(arch)->kvm;
 
     if (!kernel)
         mvm_guest_find(arch->name, NULL, m->kernel, m->initrd, sizeof(m->kernel));

@@ -19,6 +19,8 @@ typedef struct mvm__plan {
 /* Of a run whose devices are prepared. */
 void mvm__plan_make(struct mvm__run *run, const char *binary, mvm__plan *plan);
 void mvm__plan_free(mvm__plan *plan);
+/* Whether the machine boots macvm's own guest, whose agent will be ready. */
+bool mvm__plan_own_guest(mvm_vm *vm);
 /* Whether the machine boots what is on its first disk. */
 bool mvm__plan_boots_disk(mvm_vm *vm);
 
