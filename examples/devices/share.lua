@@ -9,7 +9,7 @@ local _ <close> = setmetatable({}, { __close = function() os.execute("rm -rf " .
 
 local vm <close> = macvm.vm {
     devices = {
-        macvm.share { tag = "work", path = dir, mount = "/mnt/work" },
+        macvm.share { tag = "work", path = dir, mount = "/mnt/shared" },
         macvm.share { tag = "docs", path = dir, mount = "/mnt/docs", readonly = true },
     },
 }
@@ -17,7 +17,7 @@ vm:start()
 vm:wait("ready", { timeout = 60 })
 print("served by", vm:stats().share.work.driver)
 
-vm:must "uname -r >/mnt/work/kernel"
+vm:must "uname -r >/mnt/shared/kernel"
 for line in io.lines(dir .. "/kernel") do print("the guest's kernel", line) end
 print("writing where it is readonly", vm:exec("touch /mnt/docs/file").stderr:match ": ([^:]*)\n$")
 
