@@ -12,40 +12,8 @@
 
 #include <cmocka.h>
 
-#include "backend/qemu/dev_internal.h"
 #include "backend/qemu/net.h"
-#include "support/sim_lab.h"
-
-typedef struct scene {
-    mvm_lab *lab;
-    mvm_vm *vm;
-    mvm__run run;
-} scene;
-
-static int setup(void **state)
-{
-    scene *s = mvm__alloc(sizeof(*s));
-    mvm_err err;
-
-    s->lab = mvm_lab_new();
-    assert_int_equal(0, mvm_lab_backend(s->lab, "sim", &err));
-    s->vm = mvm_vm_new(s->lab, "web", &err);
-    s->run.vm = s->vm;
-    mvm__list_init(&s->run.devs);
-    *state = s;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    scene *s = *state;
-
-    mvm__devs_release(&s->run);
-    mvm_vm_unref(s->vm);
-    assert_int_equal(0, mvm_lab_close(s->lab));
-    mvm__free(s);
-    return 0;
-}
+#include "support/dev_scene.h"
 
 static mvm_record *make_record(const char *key, int64_t port)
 {

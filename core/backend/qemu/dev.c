@@ -255,9 +255,3 @@ bool mvm__devs_settling(const mvm__run *run)
             return true;
     return false;
 }
-
-void mvm__dev_job_reply(void *ud, const mvm_qmp_value *value, const mvm_err *err)
-{
-    (void)value;
-    mvm__job_done(ud, err);
-}

@@ -133,7 +133,4 @@ int mvm__hotplug_plug(mvm_vm *vm, mvm_record *device, mvm__job *job, mvm_err *er
 int mvm__hotplug_unplug(mvm_vm *vm, mvm_record *device, mvm__job *job, mvm_err *err);
 bool mvm__hotplug_event(mvm__run *run, const char *name, const mvm_qmp_value *data);
 
-/* Ends `job` with the outcome of a QMP command; the `fn` of mvm__qmp_call, with the job as ud. */
-void mvm__dev_job_reply(void *ud, const mvm_qmp_value *value, const mvm_err *err);
-
 #endif

@@ -149,8 +149,7 @@ void mvm__vm_mark(mvm_vm *vm,
 void mvm__vm_stat_add(mvm_vm *vm, const mvm_value *value, const char *name_fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* Serves a vsock device: takes listen_fd, a listening socket that the hypervisor connects to as
- * vhost-user front end (also on failure). -1: the back end has a device of its own, whose
- * connections it hands in. Ended by close, or with the run. */
+ * vhost-user front end (also on failure). Ended by close, or with the run. */
 int mvm__vm_vsock_open(mvm_vm *vm, mvm_record *device, int listen_fd, mvm_err *err);
 /* The same for one that the host's kernel serves under this CID. */
 int mvm__vm_vsock_open_kernel(mvm_vm *vm, mvm_record *device, uint32_t cid, mvm_err *err);
